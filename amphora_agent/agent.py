@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The amphora agent: waits for its files, then serves the API over mutual TLS."""
+
+import argparse
+import gc
+import logging
+import os
+import stat
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from amphora_agent import layout, settings
+from amphora_agent.errors import ConfigError
+from amphora_agent.server import Server, WsgiApplication
+from amphora_agent.server_worker import Limits, Transport
+from amphora_agent.settings import Settings
+from amphora_agent.system.handshakes import Failures
+from amphora_agent.system.notify import Notifier
+from amphora_agent.system.services import Services, SystemdServices
+from amphora_agent.system.tls import ServerContexts
+
+if TYPE_CHECKING:
+    from amphora_agent.operations.context import Context
+
+LOG = logging.getLogger(__name__)
+
+_WAIT_POLL_S = 0.2
+_PRIVATE = 0o600
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the agent until it is told to stop."""
+    parser = argparse.ArgumentParser(prog="amphora-agent", description=__doc__)
+    parser.add_argument("--config-file", type=Path, default=layout.AGENT_CONFIG)
+    arguments = parser.parse_args(argv)
+    run(arguments.config_file, services=lambda _: SystemdServices(), netns=layout.NETNS)
+    return 0
+
+
+def run(config_file: Path, *, services: Callable[[Settings], Services], netns: str) -> None:
+    """Wait for the files, then serve until a signal ends it; does not return.
+
+    Args:
+        services: makes the service manager, in the process that serves.
+        netns: name of the amphora's namespace.
+    """
+    loaded, contexts = wait_for_files(config_file)
+    configure_logging(debug=loaded.debug)
+    tighten_modes(config_file, loaded.agent_server_cert)
+
+    def build() -> "Context":
+        # Here and not above: only the worker process is to have in memory what serves requests.
+        from amphora_agent.wiring import build_context  # noqa: PLC0415
+
+        return build_context(
+            loaded, services=services(loaded), netns=netns, config_file=config_file
+        )
+
+    serve(build, loaded, contexts)
+
+
+def wait_for_files(config_file: Path) -> tuple[Settings, ServerContexts]:
+    """Wait until the configuration and the certificates are there and usable.
+
+    Octavia's files may come after the start, or be broken; each new reason is told once.
+    """
+    notifier = Notifier.from_environment(os.environ)
+    told = ""
+    while True:
+        try:
+            loaded = settings.load(config_file)
+            contexts = ServerContexts(
+                loaded.agent_server_cert, loaded.agent_server_ca, loaded.tls_minimum
+            )
+            contexts.current()
+        except ConfigError as exc:
+            if str(exc) != told:
+                told = str(exc)
+                print(f"amphora-agent waits: {told}", file=sys.stderr, flush=True)
+                notifier.status(f"waits: {told}")
+        else:
+            return loaded, contexts
+        time.sleep(_WAIT_POLL_S)
+
+
+def configure_logging(*, debug: bool) -> None:
+    """Log lines to standard error; journald adds time and unit."""
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(levelname)s %(name)s: %(message)s",
+    )
+
+
+def tighten_modes(*paths: Path) -> None:
+    """Let nobody but root read files with keys, which some ways of injection leave open."""
+    for path in paths:
+        try:
+            if stat.S_IMODE(path.stat().st_mode) & ~_PRIVATE:
+                path.chmod(_PRIVATE)
+                LOG.info("%s is readable by root only, from now on", path)
+        except OSError as exc:
+            LOG.warning("%s may be readable by others: %s", path, exc.strerror)
+
+
+def serve(build: Callable[[], "Context"], loaded: Settings, contexts: ServerContexts) -> None:
+    """Serve the API until a signal ends it; does not return.
+
+    Args:
+        build: makes the context, in the process that serves.
+    """
+    reread: list[Callable[[], object]] = []
+
+    def load() -> WsgiApplication:
+        from amphora_agent.wiring import build_app  # noqa: PLC0415  # see run()
+
+        context = build()
+        reread.append(lambda: context.settings)
+        app = build_app(context)
+        # Nothing that is there now will ever be garbage.
+        gc.collect()
+        gc.freeze()
+        return app
+
+    transport = Transport(
+        contexts=contexts,
+        failures=Failures(time.monotonic),
+        limits=Limits(body_s=loaded.request_timeout_s),
+        hang_up=lambda: [look() for look in reread],
+    )
+    host = f"[{loaded.bind_host}]" if ":" in loaded.bind_host else loaded.bind_host
+    Server(
+        load,
+        transport,
+        f"{host}:{loaded.bind_port}",
+        timeout=loaded.request_timeout_s,
+        loglevel="debug" if loaded.debug else "warning",
+        # For the scheme of URLs; the worker has contexts of its own.
+        certfile=str(loaded.agent_server_cert),
+    ).run()

@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Names and paths that controllers and rendered configurations rely on.
+
+The one place where they are spelled. Sources: the configuration that Octavia renders (stats
+socket, state file, certificates, check scripts) and the files that it injects at boot.
+"""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+NETNS = "amphora-haproxy"
+VIP_INTERFACE = "eth1"
+POLICY_TABLE = 1
+
+AGENT_CONFIG = Path("/etc/octavia/amphora-agent.conf")
+BASE_PATH = Path("/var/lib/octavia")
+BASE_CERT_DIR = BASE_PATH / "certs"
+INTERFACES_DIR = Path("/etc/octavia/interfaces")
+AGENT_SERVER_CERT = Path("/etc/octavia/certs/server.pem")
+AGENT_SERVER_CA = Path("/etc/octavia/certs/client_ca.pem")
+
+# sun_path holds 108 bytes; haproxy appends a suffix of its own while it binds, which leaves 97.
+UNIX_SOCKET_PATH_MAX = 97
+_LB_ID_LENGTH = 36
+
+_OBJECT_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+
+
+def is_object_id(name: str) -> bool:
+    """Whether a name is an id of the controller: a UUID in lower case, as paths have it."""
+    return _OBJECT_ID.fullmatch(name) is not None
+
+
+# Makes the namespace; everything that runs in it requires this unit.
+NETNS_UNIT = "amphora-netns.service"
+
+
+def haproxy_unit(lb_id: str) -> str:
+    """The systemd unit that runs haproxy for one load balancer."""
+    return f"haproxy@{lb_id}.service"
+
+
+# Runs VRRP for the amphora of a pair.
+KEEPALIVED_UNIT = "octavia-keepalived.service"
+
+
+def lvs_unit(listener_id: str) -> str:
+    """The systemd unit that runs keepalived for one UDP or SCTP listener."""
+    return f"octavia-keepalivedlvs@{listener_id}.service"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layout:
+    """Every path below the configurable directories.
+
+    Attributes:
+        base: `[haproxy_amphora] base_path`.
+        certs: `[haproxy_amphora] base_cert_dir`.
+        interfaces: `[amphora_agent] agent_server_network_dir`.
+    """
+
+    base: Path = BASE_PATH
+    certs: Path = BASE_CERT_DIR
+    interfaces: Path = INTERFACES_DIR
+
+    @property
+    def longest_socket_path(self) -> int:
+        """Length in bytes of the stats socket path of any load balancer."""
+        return len(str(self.base).encode()) + 1 + _LB_ID_LENGTH + len(".sock")
+
+    @property
+    def user_group(self) -> Path:
+        """The second haproxy configuration file, which supplies the distribution's group."""
+        return self.base / "haproxy-default-user-group.conf"
+
+    @property
+    def plugged_interfaces(self) -> Path:
+        """Lines of `<mac> <interface>`: which NIC bears which name in the namespace."""
+        return self.base / "plugged_interfaces"
+
+    @property
+    def stats_counters(self) -> Path:
+        """Last absolute counters of every listener, kept by the heartbeat sender."""
+        return self.base / "stats_counters.json"
+
+    @property
+    def keepalived_config(self) -> Path:
+        """The VRRP configuration; its existence arms the heartbeat gate."""
+        return self.base / "vrrp" / "octavia-keepalived.conf"
+
+    @property
+    def keepalived_pid(self) -> Path:
+        """Process id of the VRRP keepalived."""
+        return self.base / "vrrp" / "octavia-keepalived.pid"
+
+    @property
+    def vip_rules(self) -> Path:
+        """What may come in through the VIP's NIC where Neutron has no firewall (SR-IOV)."""
+        return self.base / "vip-rules.json"
+
+    @property
+    def lvs_dir(self) -> Path:
+        """Configurations and process ids of UDP and SCTP listeners."""
+        return self.base / "lvs"
+
+    def lvs_config(self, listener_id: str) -> Path:
+        """The configuration of one UDP or SCTP listener."""
+        return self.lvs_dir / f"octavia-keepalivedlvs-{listener_id}.conf"
+
+    def lvs_pids(self, listener_id: str) -> tuple[Path, Path, Path]:
+        """Process ids of a listener's keepalived: the parent's, of VRRP, of the health checks."""
+        stem = f"octavia-keepalivedlvs-{listener_id}"
+        return (
+            self.lvs_dir / f"{stem}.pid",
+            self.lvs_dir / f"{stem}.vrrp.pid",
+            self.lvs_dir / f"{stem}.check.pid",
+        )
+
+    def lb_dir(self, lb_id: str) -> Path:
+        """Directory of one load balancer."""
+        return self.base / lb_id
+
+    def haproxy_config(self, lb_id: str) -> Path:
+        """The configuration that haproxy runs or will start with."""
+        return self.lb_dir(lb_id) / "haproxy.cfg"
+
+    def haproxy_config_new(self, lb_id: str) -> Path:
+        """An uploaded configuration before it has been checked."""
+        return self.lb_dir(lb_id) / "haproxy.cfg.new"
+
+    def haproxy_config_failed(self, lb_id: str) -> Path:
+        """The last refused configuration, kept for the operator."""
+        return self.lb_dir(lb_id) / "haproxy.cfg.new-failed"
+
+    def haproxy_environment(self, lb_id: str) -> Path:
+        """Variables of the haproxy unit of one load balancer."""
+        return self.lb_dir(lb_id) / "haproxy.env"
+
+    def haproxy_pid(self, lb_id: str) -> Path:
+        """Process id of the haproxy master."""
+        return self.lb_dir(lb_id) / f"{lb_id}.pid"
+
+    def server_state(self, lb_id: str) -> Path:
+        """State of haproxy's servers, saved before a reload."""
+        return self.lb_dir(lb_id) / "servers-state"
+
+    def stats_socket(self, lb_id: str) -> Path:
+        """haproxy's stats socket; the path stands in the configuration that Octavia renders."""
+        return self.base / f"{lb_id}.sock"
+
+    def cert_dir(self, lb_id: str) -> Path:
+        """Certificates of one load balancer."""
+        return self.certs / lb_id
+
+    def interface_file(self, name: str) -> Path:
+        """Desired state of one interface of the namespace."""
+        return self.interfaces / f"{name}.json"

@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The haproxy of a load balancer: its configuration and its life."""
+
+import logging
+import time
+
+from amphora_agent import parse, render, validate
+from amphora_agent.errors import AgentError, CommandFailed, InvalidRequest, NotFound
+from amphora_agent.layout import haproxy_unit
+from amphora_agent.models import Action
+from amphora_agent.operations.context import Context
+from amphora_agent.operations.digest import md5sum
+from amphora_agent.system import files
+
+LOG = logging.getLogger(__name__)
+
+# haproxy's master loads the new configuration and starts a worker; the old one hands its sockets
+# over as soon as the new one is ready.
+#
+# The master loses the signal when it comes while it still starts, or loads itself anew after the
+# signal before, so it is sent again. Not too soon: a load that is under way would begin anew, and
+# one with a large TLS session cache takes seconds. The controller gives up after 60 s.
+_RELOAD_TIMEOUTS_S = (10.0, 15.0, 25.0)
+_RELOAD_POLL_S = 0.02
+
+
+def upload(context: Context, amphora_id: str, lb_id: str, content: bytes) -> str:
+    """Check a haproxy configuration and store it; returns the MD5 of the bytes in hexadecimal.
+
+    The running haproxy is not touched. A configuration that haproxy refuses is kept beside, as
+    haproxy.cfg.new-failed, and the one before stays.
+
+    Raises:
+        InvalidRequest: it is not UTF-8, or haproxy refuses it; the details are haproxy's words.
+    """
+    config = validate.utf8(content, "haproxy.cfg")
+    layout = context.settings.layout
+    new = layout.haproxy_config_new(lb_id)
+    with context.locks.hold(lb_id):
+        files.make_directory(layout.lb_dir(lb_id))
+        files.write_atomic(new, parse.without_group(config).encode(), mode=0o600)
+        try:
+            context.haproxy.check((new, layout.user_group), render.peer_name(amphora_id))
+        except CommandFailed as exc:
+            files.rename(new, layout.haproxy_config_failed(lb_id))
+            # It did not end by itself: that says nothing about the configuration.
+            if exc.returncode is None or exc.returncode < 0:
+                raise
+            raise InvalidRequest("Invalid request", exc.output) from exc
+        environment = render.haproxy_environment(amphora_id).encode()
+        files.write_atomic(layout.haproxy_environment(lb_id), environment, mode=0o644)
+        files.rename(new, layout.haproxy_config(lb_id))
+    return md5sum(content)
+
+
+def config(context: Context, lb_id: str) -> bytes:
+    """The stored configuration.
+
+    Raises:
+        NotFound: none was uploaded.
+    """
+    try:
+        return context.settings.layout.haproxy_config(lb_id).read_bytes()
+    except FileNotFoundError as exc:
+        raise _not_found(lb_id) from exc
+
+
+def is_configured(context: Context, lb_id: str) -> bool:
+    """Whether a configuration was uploaded."""
+    return context.settings.layout.haproxy_config(lb_id).exists()
+
+
+def act(context: Context, lb_id: str, action: Action) -> str:
+    """Start, stop or reload haproxy; returns what was done.
+
+    When this returns, the action has taken effect. A reload of a haproxy that does not run starts
+    it: that is how controllers start one.
+
+    Raises:
+        NotFound: no configuration was uploaded.
+        AgentError: the service manager or haproxy failed; the details are their words.
+    """
+    unit = haproxy_unit(lb_id)
+    with context.locks.hold(lb_id):
+        if not is_configured(context, lb_id):
+            raise _not_found(lb_id)
+        try:
+            if action is Action.STOP:
+                context.services.stop(unit)
+                return f"Listener {lb_id} stopped"
+            if action is Action.RELOAD and context.services.is_active(unit):
+                _reload(context, lb_id)
+                return f"Listener {lb_id} reloaded"
+            context.services.start(unit)
+        except CommandFailed as exc:
+            raise AgentError(f"Error {_GERUND[action]} haproxy", str(exc)) from exc
+    return f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
+
+
+def delete(context: Context, lb_id: str) -> None:
+    """Stop haproxy and forget the load balancer; one that is not known counts as deleted.
+
+    Raises:
+        AgentError: haproxy did not stop; everything is still there.
+    """
+    layout = context.settings.layout
+    with context.locks.hold(lb_id):
+        try:
+            context.services.stop(haproxy_unit(lb_id))
+        except CommandFailed as exc:
+            raise AgentError("Error stopping haproxy", str(exc)) from exc
+        # The configuration goes first: without it nothing starts at the next boot, even if the
+        # machine dies before the rest is gone.
+        files.remove(layout.haproxy_config(lb_id))
+        files.remove(layout.stats_socket(lb_id))
+        files.remove_tree(layout.cert_dir(lb_id))
+        files.remove_tree(layout.lb_dir(lb_id))
+
+
+_GERUND = {Action.START: "starting", Action.STOP: "stopping", Action.RELOAD: "reloading"}
+
+
+def _not_found(lb_id: str) -> NotFound:
+    return NotFound("Loadbalancer Not Found", f"no haproxy configuration was uploaded for {lb_id}")
+
+
+def _reload(context: Context, lb_id: str) -> None:
+    before = _worker(context, lb_id)
+    _save_server_state(context, lb_id)
+    for timeout_s in _RELOAD_TIMEOUTS_S:
+        context.services.reload(haproxy_unit(lb_id))
+        if _wait_for_new_worker(context, lb_id, before, timeout_s):
+            return
+    raise CommandFailed(
+        "haproxy still runs the old configuration",
+        returncode=None,
+        output=f"`journalctl -u {haproxy_unit(lb_id)}` says why",
+    )
+
+
+def _wait_for_new_worker(
+    context: Context, lb_id: str, before: str | None, timeout_s: float
+) -> bool:
+    # The reload is asynchronous: the stats socket answers with the new worker once it serves.
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        now = _worker(context, lb_id)
+        if now is not None and now != before:
+            return True
+        time.sleep(_RELOAD_POLL_S)
+    return False
+
+
+def _worker(context: Context, lb_id: str) -> str | None:
+    """The process id of the worker behind the stats socket, if one answers."""
+    try:
+        info = context.haproxy.query(context.settings.layout.stats_socket(lb_id), "show info")
+    except AgentError:
+        return None
+    return next((line for line in info.splitlines() if line.startswith("Pid:")), None)
+
+
+def _save_server_state(context: Context, lb_id: str) -> None:
+    """Keep what health checks have found, so that the new worker does not begin with all up."""
+    layout = context.settings.layout
+    try:
+        state = context.haproxy.query(layout.stats_socket(lb_id), "show servers state")
+    except AgentError as exc:
+        LOG.warning("The state of the servers of %s is not kept: %s", lb_id, exc)
+        return
+    files.write_atomic(layout.server_state(lb_id), state.encode(), mode=0o644)

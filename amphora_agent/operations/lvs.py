@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""UDP and SCTP listeners: one keepalived each, which programs the kernel's IPVS."""
+
+from amphora_agent.errors import AgentError, CommandFailed, NotFound
+from amphora_agent.layout import is_object_id, lvs_unit
+from amphora_agent.models import Action, ListenerStatus
+from amphora_agent.operations import keepalived_config
+from amphora_agent.operations.context import Context
+from amphora_agent.operations.digest import md5sum
+from amphora_agent.system import files
+
+_DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "restarted"}
+
+
+def upload(context: Context, listener_id: str, content: bytes) -> str:
+    """Check a listener's configuration and store it; returns the MD5 of the bytes in hexadecimal.
+
+    The running keepalived is not touched.
+
+    Raises:
+        InvalidRequest: keepalived refuses it; the details are its words.
+    """
+    with context.locks.hold(listener_id):
+        keepalived_config.store(context, context.settings.layout.lvs_config(listener_id), content)
+    return md5sum(content)
+
+
+def config(context: Context, listener_id: str) -> bytes:
+    """The stored configuration.
+
+    Raises:
+        NotFound: none was uploaded.
+    """
+    try:
+        return context.settings.layout.lvs_config(listener_id).read_bytes()
+    except FileNotFoundError as exc:
+        raise _not_found(listener_id) from exc
+
+
+def is_configured(context: Context, listener_id: str) -> bool:
+    """Whether a configuration was uploaded."""
+    return context.settings.layout.lvs_config(listener_id).exists()
+
+
+def is_known(context: Context, listener_id: str) -> bool:
+    """Whether anything of a listener is here, and be it what a broken-off delete has left."""
+    config = context.settings.layout.lvs_config(listener_id)
+    return any(config.parent.glob(f"{config.stem}.*"))
+
+
+def act(context: Context, listener_id: str, action: Action) -> str:
+    """Start, stop or reload a listener's keepalived; returns what was done.
+
+    A reload is a restart: keepalived does not put back, at a reload, members that IPVS has lost.
+
+    Raises:
+        NotFound: no configuration was uploaded.
+        AgentError: the service manager or keepalived failed; the details are their words.
+    """
+    unit = lvs_unit(listener_id)
+    steps = {
+        Action.START: context.services.start,
+        Action.STOP: context.services.stop,
+        Action.RELOAD: context.services.restart,
+    }
+    with context.locks.hold(listener_id):
+        if not is_configured(context, listener_id):
+            raise _not_found(listener_id)
+        try:
+            steps[action](unit)
+        except CommandFailed as exc:
+            raise AgentError(
+                f"Failed to {action} keepalivedlvs listener {listener_id}", str(exc)
+            ) from exc
+    return f"keepalivedlvs listener {listener_id} {_DONE[action]}"
+
+
+def delete(context: Context, listener_id: str) -> None:
+    """Stop a listener's keepalived and forget the listener; an unknown one counts as deleted.
+
+    Raises:
+        AgentError: keepalived did not stop; everything is still there.
+    """
+    config = context.settings.layout.lvs_config(listener_id)
+    with context.locks.hold(listener_id):
+        try:
+            context.services.stop(lvs_unit(listener_id))
+        except CommandFailed as exc:
+            raise AgentError("Error stopping keepalivedlvs", str(exc)) from exc
+        # Without it nothing starts at the next boot, and heartbeats no longer tell of it.
+        files.remove(config)
+        for path in config.parent.glob(f"{config.stem}.*"):
+            files.remove(path)
+
+
+def listener_ids(context: Context) -> list[str]:
+    """Ids of the listeners that have a configuration, in order."""
+    prefix = context.settings.layout.lvs_config("").stem
+    found = context.settings.layout.lvs_dir.glob(f"{prefix}*.conf")
+    ids = (path.stem.removeprefix(prefix) for path in found)
+    return sorted(name for name in ids if is_object_id(name))
+
+
+def status(context: Context, listener_id: str) -> ListenerStatus:
+    """What a listener is doing; the type is always UDP, as controllers know it."""
+    state = "OFFLINE"
+    if context.services.is_active(lvs_unit(listener_id)):
+        state = "ACTIVE"
+    elif context.settings.layout.lvs_pids(listener_id)[0].exists():
+        # keepalived removes its pid file when it is stopped, not when it dies.
+        state = "ERROR"
+    return ListenerStatus(uuid=listener_id, status=state, type="UDP")
+
+
+def _not_found(listener_id: str) -> NotFound:
+    return NotFound("UDP Listener Not Found", f"no configuration was uploaded for {listener_id}")

@@ -1,0 +1,479 @@
+# SPDX-License-Identifier: Apache-2.0
+"""amphora-agent.conf, as Octavia writes it, read into one frozen value.
+
+Unknown sections and keys are ignored, because controllers of other releases send others; a known
+key with a bad value is an error that says where it stands and what would be right.
+
+What a value in the file means: the controller reads its own octavia.conf, renders the agent's file
+with Jinja, whose escaping for HTML is on, and then verifies heartbeats with the key as *it* knows
+it. So the value here must be what was rendered, not what a second reading of it would make of it:
+
+- `&amp; &lt; &gt; &#39; &#34;` are turned back into `& < > ' "`; see `unescape` for where and how
+  often. Other entities are plain text, as Jinja writes no others.
+- One pair of plain quotes around a value is taken away, as oslo.config does. Jinja cannot have
+  written it, so somebody typed it. Escaped quotes belong to the value.
+- `$` is plain. oslo.config would read `$$` as `$` and fail at the `$name` of no option, but the
+  controller has replaced those already; a `$` that arrives is one of the value itself.
+- Spaces around a value are lost.
+"""
+
+import configparser
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from typing import TypeVar
+
+from amphora_agent import layout
+from amphora_agent.errors import ConfigError
+from amphora_agent.layout import Layout
+from amphora_agent.models import Topology
+
+T = TypeVar("T")
+
+
+class TlsVersion(StrEnum):
+    """Lowest TLS version of the API, by Octavia's names."""
+
+    SSL_3 = "SSLv3"
+    TLS_1_0 = "TLSv1"
+    TLS_1_1 = "TLSv1.1"
+    TLS_1_2 = "TLSv1.2"
+    TLS_1_3 = "TLSv1.3"
+
+
+@dataclass(frozen=True, slots=True)
+class Controller:
+    """Where heartbeats go: an address or a name, and a UDP port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Settings:
+    """The agent's configuration; the names in brackets are the sections of the file.
+
+    Attributes:
+        debug: [DEFAULT] log more.
+        use_syslog: [DEFAULT] the controller always writes True; the journal is what is used.
+        syslog_log_facility: [DEFAULT] name of syslog(3), such as LOG_LOCAL1.
+        base_path, base_cert_dir: [haproxy_amphora] where load balancers and certificates lie.
+        bind_host, bind_port: [haproxy_amphora] where the API listens.
+        haproxy_cmd: [haproxy_amphora] the haproxy program.
+        user_log_facility, administrative_log_facility: [amphora_agent] number of a local
+            facility; controllers write them into [haproxy_amphora].
+        controllers: [health_manager] controller_ip_port_list; entries that could not be
+            understood are left out and stand in `bad_controllers`.
+        heartbeat_interval_s: [health_manager] seconds between two heartbeats.
+        heartbeat_key: [health_manager] key of the signature; None when there is none.
+        agent_server_cert, agent_server_ca: [amphora_agent] PEM files of the API.
+        agent_server_network_dir: [amphora_agent] directory of the interface files.
+        request_timeout_s: [amphora_agent] agent_request_read_timeout.
+        amphora_id: [amphora_agent] UUID of this amphora.
+        tls_minimum: [amphora_agent] agent_tls_protocol.
+        topology: [controller_worker] loadbalancer_topology.
+    """
+
+    debug: bool = False
+    use_syslog: bool = True
+    syslog_log_facility: str = "LOG_LOCAL1"
+    base_path: Path = layout.BASE_PATH
+    base_cert_dir: Path = layout.BASE_CERT_DIR
+    bind_host: str = "::"
+    bind_port: int = 9443
+    haproxy_cmd: Path = Path("/usr/sbin/haproxy")
+    user_log_facility: int = 0
+    administrative_log_facility: int = 1
+    controllers: tuple[Controller, ...] = ()
+    bad_controllers: tuple[str, ...] = ()
+    heartbeat_interval_s: float = 10.0
+    heartbeat_key: str | None = field(default=None, repr=False)
+    agent_server_cert: Path = layout.AGENT_SERVER_CERT
+    agent_server_ca: Path = layout.AGENT_SERVER_CA
+    agent_server_network_dir: Path = layout.INTERFACES_DIR
+    request_timeout_s: int = 180
+    amphora_id: str
+    tls_minimum: TlsVersion = TlsVersion.TLS_1_2
+    topology: Topology = Topology.SINGLE
+
+    @property
+    def layout(self) -> Layout:
+        """The paths that follow from the configured directories."""
+        return Layout(
+            base=self.base_path,
+            certs=self.base_cert_dir,
+            interfaces=self.agent_server_network_dir,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value stands in the file.
+
+    Attributes:
+        live: a change takes effect at once; otherwise at the next start.
+        elsewhere: another section where the key is accepted, if `section` does not have it.
+    """
+
+    section: str
+    key: str
+    live: bool = False
+    elsewhere: str = ""
+
+    def __str__(self) -> str:
+        return f"[{self.section}] {self.key}"
+
+
+# By the names of the fields of Settings. What is live is what Octavia registers as mutable.
+PLACES: Mapping[str, Place] = {
+    "debug": Place("DEFAULT", "debug", live=True),
+    "use_syslog": Place("DEFAULT", "use_syslog"),
+    "syslog_log_facility": Place("DEFAULT", "syslog_log_facility"),
+    "base_path": Place("haproxy_amphora", "base_path"),
+    "base_cert_dir": Place("haproxy_amphora", "base_cert_dir"),
+    "bind_host": Place("haproxy_amphora", "bind_host"),
+    "bind_port": Place("haproxy_amphora", "bind_port"),
+    "haproxy_cmd": Place("haproxy_amphora", "haproxy_cmd"),
+    "user_log_facility": Place("amphora_agent", "user_log_facility", elsewhere="haproxy_amphora"),
+    "administrative_log_facility": Place(
+        "amphora_agent", "administrative_log_facility", elsewhere="haproxy_amphora"
+    ),
+    "controllers": Place("health_manager", "controller_ip_port_list", live=True),
+    "heartbeat_interval_s": Place("health_manager", "heartbeat_interval", live=True),
+    "heartbeat_key": Place("health_manager", "heartbeat_key", live=True),
+    "agent_server_cert": Place("amphora_agent", "agent_server_cert"),
+    "agent_server_ca": Place("amphora_agent", "agent_server_ca"),
+    "agent_server_network_dir": Place("amphora_agent", "agent_server_network_dir"),
+    "request_timeout_s": Place("amphora_agent", "agent_request_read_timeout"),
+    "amphora_id": Place("amphora_agent", "amphora_id"),
+    "tls_minimum": Place("amphora_agent", "agent_tls_protocol"),
+    "topology": Place("controller_worker", "loadbalancer_topology", live=True),
+}
+
+
+def take_over(in_force: Settings, loaded: Settings) -> Settings:
+    """The settings in force after a changed file was read: only live values are those of the file.
+
+    A process that took, say, another base_path over while its neighbours have the old one would
+    report no listeners, and the controller would replace the amphora.
+    """
+    live = {name: getattr(loaded, name) for name, place in PLACES.items() if place.live}
+    return dataclasses.replace(in_force, **live, bad_controllers=loaded.bad_controllers)
+
+
+def postponed(in_force: Settings, loaded: Settings) -> tuple[str, ...]:
+    """Section and key of every value of a file that takes effect at the next start only."""
+    return tuple(
+        str(place)
+        for name, place in PLACES.items()
+        if not place.live and getattr(in_force, name) != getattr(loaded, name)
+    )
+
+
+def load(path: Path) -> Settings:
+    """Read the agent's configuration file.
+
+    Raises:
+        ConfigError: it is missing, unreadable, not INI, or a known key has a bad value.
+    """
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError as exc:
+        raise ConfigError(
+            f"{path} is missing",
+            "Octavia injects it through the config drive: check that the instance has one",
+        ) from exc
+    except OSError as exc:
+        raise ConfigError(f"{path} cannot be read", str(exc)) from exc
+    return parse_bytes(content, source=str(path))
+
+
+def parse_bytes(content: bytes, *, source: str) -> Settings:
+    """Make settings of the content of a configuration file.
+
+    Args:
+        source: name of the file, for error messages.
+
+    Raises:
+        ConfigError: as `load`.
+    """
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as exc:
+        raise ConfigError(f"{source} is not text in UTF-8", f"byte {exc.start}") from exc
+    return parse(text, source=source)
+
+
+def parse(text: str, *, source: str) -> Settings:
+    """Make settings of the text of a configuration file; see `parse_bytes`."""
+    parser = configparser.ConfigParser(
+        # oslo.config, which writes for and reads the original agent's file, knows neither
+        # configparser's interpolation nor values that DEFAULT hands to other sections.
+        interpolation=None,
+        strict=False,
+        default_section="",
+        delimiters=("=", ":"),
+    )
+    try:
+        parser.read_string(text, source=source)
+    except configparser.Error as exc:
+        # The errors' own texts quote the line, which may hold the heartbeat key.
+        raise ConfigError(f"{source} is not an INI file", _fault(exc)) from None
+    sections = {name: dict(parser[name]) for name in parser.sections()}
+    return _Reader(source, sections).settings()
+
+
+def unescape(value: str) -> str:
+    """Undo the HTML escaping of Jinja, once or, for a file from user-data, twice.
+
+    Escaped text holds no `< > ' "`, and every `&` in it begins one of five entities; a value for
+    which that is not so was not escaped and stays. What comes out is looked at in the same way
+    again, because Octavia escapes a file that travels in user-data (`user_data_config_drive`)
+    once more as a whole.
+
+    Two cases cannot be told apart from the value, and are decided by what is likelier: text that
+    somebody typed as `a&amp;b` into a file by hand is taken as `a&b`; and a value that holds the
+    text of an entity and no other special character on the controller, `a&lt;b`, which arrives as
+    `a&amp;lt;b`, is taken for an `a<b` that came in user-data.
+    """
+    return _unescape_once(_unescape_once(value))
+
+
+_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&#39;": "'", "&#34;": '"'}
+_ENTITY = re.compile("|".join(_ENTITIES))
+_UNESCAPED = re.compile(f"[<>'\"]|&(?!{'|'.join(name[1:] for name in _ENTITIES)})")
+
+
+def _unescape_once(value: str) -> str:
+    if _UNESCAPED.search(value):
+        return value
+    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], value)
+
+
+def _fault(error: configparser.Error) -> str:
+    if isinstance(error, configparser.MissingSectionHeaderError):
+        return f"line {error.lineno} stands before the first [section]"
+    if isinstance(error, configparser.ParsingError):
+        lines = ", ".join(str(number) for number, _ in error.errors)
+        return f"line {lines}: right would be [section] or key = value"
+    return "right would be lines of [section] and key = value"
+
+
+class _Reader:
+    """Takes typed values out of the sections of one file."""
+
+    def __init__(self, source: str, sections: Mapping[str, Mapping[str, str]]) -> None:
+        self._source = source
+        self._sections = sections
+
+    def settings(self) -> Settings:
+        good, bad = _controllers(self._text(PLACES["controllers"]) or "")
+        get = self._get
+        settings = Settings(
+            debug=get("debug", _boolean, False),
+            use_syslog=get("use_syslog", _boolean, True),
+            syslog_log_facility=get("syslog_log_facility", _facility_name, "LOG_LOCAL1"),
+            base_path=get("base_path", _absolute, layout.BASE_PATH),
+            base_cert_dir=get("base_cert_dir", _absolute, layout.BASE_CERT_DIR),
+            bind_host=get("bind_host", _address, "::"),
+            bind_port=get("bind_port", _port, 9443),
+            haproxy_cmd=get("haproxy_cmd", _absolute, Path("/usr/sbin/haproxy")),
+            user_log_facility=get("user_log_facility", _local_facility, 0),
+            administrative_log_facility=get("administrative_log_facility", _local_facility, 1),
+            controllers=good,
+            bad_controllers=bad,
+            heartbeat_interval_s=get("heartbeat_interval_s", _interval, 10.0),
+            # The controller renders an unset key as the word None.
+            heartbeat_key=get("heartbeat_key", _key, None),
+            agent_server_cert=get("agent_server_cert", _absolute, layout.AGENT_SERVER_CERT),
+            agent_server_ca=get("agent_server_ca", _absolute, layout.AGENT_SERVER_CA),
+            agent_server_network_dir=get(
+                "agent_server_network_dir", _absolute, layout.INTERFACES_DIR
+            ),
+            request_timeout_s=get("request_timeout_s", _positive, 180),
+            amphora_id=get("amphora_id", _amphora_id, None, required=True),
+            tls_minimum=get("tls_minimum", TlsVersion, TlsVersion.TLS_1_2),
+            topology=get("topology", Topology, Topology.SINGLE),
+        )
+        if settings.layout.longest_socket_path > layout.UNIX_SOCKET_PATH_MAX:
+            raise self._error(
+                PLACES["base_path"],
+                str(settings.base_path),
+                "a shorter directory: haproxy refuses unix socket paths over "
+                f"{layout.UNIX_SOCKET_PATH_MAX} bytes",
+            )
+        return settings
+
+    def _text(self, place: Place) -> str | None:
+        value = self._sections.get(place.section, {}).get(place.key)
+        if value is None:
+            return None
+        value = value.strip()
+        if len(value) >= 2 and value[0] == value[-1] and value[0] in "\"'":
+            return value[1:-1]
+        return unescape(value)
+
+    def _get(
+        self,
+        name: str,
+        convert: Callable[[str], T],
+        default: T | None,
+        *,
+        required: bool = False,
+    ) -> T:
+        """The value of a field of Settings."""
+        place = PLACES[name]
+        value = self._text(place)
+        if value is None and place.elsewhere:
+            place = Place(place.elsewhere, place.key)
+            value = self._text(place)
+        if value is None or (value == "" and not required):
+            if required:
+                raise ConfigError(f"{self._source}: {place} is missing", "it has no default")
+            return default  # type: ignore[return-value]  # None is a T where it is the default
+        try:
+            return convert(value)
+        except _BadValue as exc:
+            raise self._error(place, value, str(exc)) from exc
+        except ValueError as exc:
+            choices = ", ".join(convert) if isinstance(convert, type(StrEnum)) else str(exc)
+            raise self._error(place, value, f"one of {choices}") from exc
+
+    def _error(self, place: Place, value: str, right: str) -> ConfigError:
+        return ConfigError(
+            f"{self._source}: {place} = {value!r} is not valid", f"right would be {right}"
+        )
+
+
+class _BadValue(ValueError):
+    """The text says what would have been right."""
+
+
+# The names of syslog(3).
+_FACILITY_NAMES = frozenset(
+    f"LOG_{name}"
+    for name in (
+        *("KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON"),
+        *("AUTHPRIV", "FTP", *(f"LOCAL{number}" for number in range(8))),
+    )
+)
+
+
+def _boolean(value: str) -> bool:
+    words = {"true": True, "yes": True, "on": True, "1": True}
+    words |= {"false": False, "no": False, "off": False, "0": False}
+    try:
+        return words[value.lower()]
+    except KeyError:
+        raise _BadValue("True or False") from None
+
+
+def _absolute(value: str) -> Path:
+    path = Path(value)
+    if not path.is_absolute() or ".." in path.parts or "\0" in value:
+        raise _BadValue("an absolute path without '..'")
+    return path
+
+
+def _address(value: str) -> str:
+    try:
+        return str(ip_address(value))
+    except ValueError:
+        raise _BadValue("an IPv4 or IPv6 address; :: listens on both") from None
+
+
+def _port(value: str) -> int:
+    try:
+        port = int(value)
+    except ValueError:
+        port = 0
+    if not 1 <= port <= 65535:
+        raise _BadValue("a port number from 1 to 65535")
+    return port
+
+
+def _positive(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = 0
+    if number < 1:
+        raise _BadValue("a whole number of seconds, at least 1")
+    return number
+
+
+def _interval(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0.05 <= seconds <= 86400:
+        raise _BadValue("a number of seconds from 0.05 to 86400")
+    return seconds
+
+
+def _local_facility(value: str) -> int:
+    try:
+        number = int(value)
+    except ValueError:
+        number = -1
+    if not 0 <= number <= 7:
+        raise _BadValue("the number of a local facility of syslog, 0 to 7")
+    return number
+
+
+def _facility_name(value: str) -> str:
+    name = value.upper()
+    name = name if name.startswith("LOG_") else f"LOG_{name}"
+    if name not in _FACILITY_NAMES:
+        raise _BadValue("the name of a facility of syslog, such as LOG_LOCAL1")
+    return name
+
+
+def _key(value: str) -> str | None:
+    return None if value == "None" else value
+
+
+def _amphora_id(value: str) -> str:
+    # The controller compares it with the id in its database, letter by letter.
+    parts = value.split("-")
+    if [len(part) for part in parts] != [8, 4, 4, 4, 12] or not all(
+        digit in "0123456789abcdefABCDEF" for part in parts for digit in part
+    ):
+        raise _BadValue("the UUID of the amphora, such as 01234567-89ab-cdef-0123-456789abcdef")
+    return value
+
+
+def _controllers(value: str) -> tuple[tuple[Controller, ...], tuple[str, ...]]:
+    """Split a list of `ip:port`, `[ipv6]:port` and bare `ipv6:port`; one bad entry hides no other.
+
+    A bare IPv6 address with a port is cut at its last colon.
+    """
+    good: list[Controller] = []
+    bad: list[str] = []
+    for entry in (part.strip() for part in value.split(",")):
+        if not entry:
+            continue
+        host, _, port = entry.rpartition(":")
+        try:
+            good.append(Controller(_host(host), _port(port)))
+        except ValueError:
+            bad.append(entry)
+    return tuple(good), tuple(bad)
+
+
+def _host(value: str) -> str:
+    if value.startswith("[") and value.endswith("]"):
+        return str(IPv6Address(value[1:-1]))
+    if ":" in value:
+        return str(IPv6Address(value))
+    if not value or any(letter.isspace() for letter in value):
+        raise _BadValue("an address or a host name")
+    return value

@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Durable, all-or-nothing changes of files."""
+
+import contextlib
+import os
+import re
+import shutil
+import tempfile
+from pathlib import Path
+
+_SUFFIX = ".tmp"
+_TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
+
+
+def write_atomic(path: Path, data: bytes, *, mode: int) -> None:
+    """Replace a file so that a reader, or a crash, sees the old or the new content, never a part.
+
+    The mode is set before the content is written, so that a secret is never readable by others,
+    and the directory is synchronised, so that the new name survives a power failure.
+
+    Raises:
+        OSError: nothing was changed (the directory is missing, the disk is full, ...).
+    """
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as stream:
+            os.fchmod(stream.fileno(), mode)
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    sync_directory(path.parent)
+
+
+def make_directory(path: Path) -> None:
+    """Make a directory that all may enter, durably, with those above it that are missing."""
+    if path.is_dir():
+        return
+    make_directory(path.parent)
+    path.mkdir(mode=0o755, exist_ok=True)
+    sync_directory(path.parent)
+
+
+def is_temporary(path: Path) -> bool:
+    """Whether a file is what a `write_atomic` left that was killed."""
+    return _TEMPORARY.fullmatch(path.name) is not None
+
+
+def rename(source: Path, target: Path) -> None:
+    """Move a file over another one in the same directory, durably."""
+    os.replace(source, target)
+    sync_directory(target.parent)
+
+
+def remove(path: Path) -> bool:
+    """Remove a file; False when there was none."""
+    try:
+        path.unlink()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    sync_directory(path.parent)
+    return True
+
+
+def remove_tree(path: Path) -> bool:
+    """Remove a directory with all that is in it; False when there was none."""
+    try:
+        shutil.rmtree(path)
+    except FileNotFoundError:
+        return False
+    sync_directory(path.parent)
+    return True
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

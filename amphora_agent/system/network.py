@@ -1,0 +1,325 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel's network state, by netlink."""
+
+import contextlib
+import errno
+import socket
+import time
+from collections.abc import Iterator
+from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
+from pathlib import Path
+from typing import Any, Protocol
+
+from amphora_agent import plan
+from amphora_agent.errors import AgentError
+from amphora_agent.models import (
+    IPAddress,
+    IPInterface,
+    Link,
+    LiveInterface,
+    LiveRoute,
+    Route,
+    Rule,
+)
+from amphora_agent.system import namespace
+from amphora_agent.system.netlink import IPRoute, NetlinkError
+
+_PCI_RESCAN = Path("/sys/bus/pci/rescan")
+
+# linux/rtnetlink.h and linux/if_addr.h
+_PROTOCOL_STATIC = 4
+_SCOPE_UNIVERSE = 0
+_SCOPE_LINK = 253
+_TYPE_UNICAST = 1
+_TABLE_LOCAL = 255
+_FLAG_UP = 0x1
+_FLAG_LOOPBACK = 0x8
+_ADDRESS_PERMANENT = 0x80
+_ADDRESS_TENTATIVE = 0x40
+_TOLERATED = {
+    "exists": {errno.EEXIST},
+    "missing": {errno.ESRCH, errno.ENOENT, errno.EADDRNOTAVAIL},
+}
+# The kernel lists rules of multicast routing under families of their own.
+_FAMILIES = frozenset({socket.AF_INET, socket.AF_INET6})
+
+# Order of our policy rules; keepalived uses the same for the VIP of a pair.
+_RULE_PRIORITY = 100
+
+# IPv6 duplicate address detection ends after one second, or never if the link has no carrier.
+_DAD_TIMEOUT_S = 30.0
+_DAD_POLL_S = 0.05
+
+
+class Network(Protocol):
+    """NICs of the amphora, in its own namespace ("inside") and in the root one ("outside")."""
+
+    def namespace_exists(self) -> bool:
+        """Whether the amphora's namespace is there."""
+
+    def outside(self, mac: str) -> Link | None:
+        """The NIC of a MAC address that is still in the root namespace."""
+
+    def inside(self, mac: str) -> Link | None:
+        """The NIC of a MAC address that is in the amphora's namespace."""
+
+    def names(self) -> frozenset[str]:
+        """Names of all interfaces in the amphora's namespace."""
+
+    def rescan(self) -> None:
+        """Ask the PCI bus for devices that were plugged but not noticed."""
+
+    def adopt(self, link: Link, name: str) -> None:
+        """Move a NIC into the amphora's namespace under a new name, in one step."""
+
+    def live(self, name: str) -> LiveInterface:
+        """State of an interface of the amphora's namespace."""
+
+    def apply(self, name: str, step: plan.Step) -> None:
+        """Take one step of a plan for an interface of the amphora's namespace."""
+
+    def interface_with(self, address: IPAddress) -> str | None:
+        """Name of the interface of the amphora's namespace that bears an address now."""
+
+
+class NetlinkNetwork:
+    """The network of this machine.
+
+    Args:
+        netns: name of the amphora's namespace.
+    """
+
+    def __init__(self, netns: str) -> None:
+        self._netns = netns
+
+    def namespace_exists(self) -> bool:
+        """See Network."""
+        return namespace.exists(self._netns)
+
+    def outside(self, mac: str) -> Link | None:
+        """See Network."""
+        with self._netlink(None) as netlink:
+            return _link_with(netlink, mac)
+
+    def inside(self, mac: str) -> Link | None:
+        """See Network."""
+        with self._netlink(self._netns) as netlink:
+            return _link_with(netlink, mac)
+
+    def names(self) -> frozenset[str]:
+        """See Network."""
+        with self._netlink(self._netns) as netlink:
+            return frozenset(link.get_attr("IFLA_IFNAME") for link in netlink.get_links())
+
+    def rescan(self) -> None:
+        """See Network."""
+        # Machines without a PCI bus, and read-only /sys in containers, have nothing to rescan.
+        with contextlib.suppress(OSError):
+            _PCI_RESCAN.write_text("1")
+
+    def adopt(self, link: Link, name: str) -> None:
+        """See Network."""
+        with self._netlink(None) as netlink:
+            # A NIC that is up cannot be renamed.
+            netlink.link("set", index=link.index, state="down")
+            netlink.link("set", index=link.index, ifname=name, net_ns_fd=self._netns)
+
+    def live(self, name: str) -> LiveInterface:
+        """See Network."""
+        with self._netlink(self._netns) as netlink:
+            index = _index(netlink, name)
+            link = next(iter(netlink.get_links(index)))
+            return LiveInterface(
+                up=bool(link["flags"] & _FLAG_UP),
+                mtu=link.get_attr("IFLA_MTU"),
+                addresses=tuple(_addresses(netlink, index)),
+                routes=tuple(_routes(netlink, index)),
+                rules=tuple(_rules(netlink)),
+            )
+
+    def apply(self, name: str, step: plan.Step) -> None:
+        """See Network."""
+        with self._netlink(self._netns) as netlink:
+            try:
+                _take(step, netlink, _index(netlink, name))
+            except NetlinkError as exc:
+                raise AgentError(f"The kernel refused {step} on {name}", str(exc)) from exc
+
+    def interface_with(self, address: IPAddress) -> str | None:
+        """See Network."""
+        with self._netlink(self._netns) as netlink:
+            for entry in netlink.get_addr():
+                if ip_address(_own_address(entry)) == address:
+                    link = next(iter(netlink.get_links(entry["index"])))
+                    return str(link.get_attr("IFLA_IFNAME"))
+        return None
+
+    @contextlib.contextmanager
+    def _netlink(self, netns: str | None) -> Iterator[Any]:
+        try:
+            netlink = namespace.call(netns, IPRoute)
+        except OSError as exc:
+            raise AgentError("Netlink is not available", str(exc)) from exc
+        try:
+            with netlink:
+                yield netlink
+        except NetlinkError as exc:
+            raise AgentError("The kernel refused a network request", str(exc)) from exc
+
+
+def _take(step: plan.Step, netlink: Any, index: int) -> None:
+    match step:
+        case plan.SetLink(mtu=mtu):
+            netlink.link("set", index=index, state="up", **({} if mtu is None else {"mtu": mtu}))
+        case plan.AddAddress(address):
+            with _tolerate("exists"):
+                netlink.addr("add", **_address_request(address, index))
+            if isinstance(address.ip, IPv6Address):
+                _wait_until_usable(netlink, index, address.ip)
+        case plan.DeleteAddress(address):
+            with _tolerate("missing"):
+                netlink.addr("del", **_address_request(address, index))
+        case plan.AddRoute(route):
+            with _tolerate("exists"):
+                netlink.route("add", **_route_request(route, index))
+        case plan.DeleteRoute(route):
+            with _tolerate("missing"):
+                netlink.route("del", **_route_request(route, index))
+        case plan.AddRule(rule):
+            with _tolerate("exists"):
+                netlink.rule("add", **_rule_request(rule))
+        case plan.DeleteRule(rule):
+            with _tolerate("missing"):
+                netlink.rule("del", **_rule_request(rule))
+
+
+@contextlib.contextmanager
+def _tolerate(kind: str) -> Iterator[None]:
+    """Let a step pass that has been taken already, by an earlier run or by the kernel."""
+    try:
+        yield
+    except NetlinkError as exc:
+        if exc.code not in _TOLERATED[kind]:
+            raise
+
+
+def _link_with(netlink: Any, mac: str) -> Link | None:
+    for link in netlink.get_links():
+        if link.get_attr("IFLA_ADDRESS") == mac and not link["flags"] & _FLAG_LOOPBACK:
+            index = link["index"]
+            return Link(
+                index=index,
+                name=link.get_attr("IFLA_IFNAME"),
+                in_use=any(
+                    entry["scope"] == _SCOPE_UNIVERSE for entry in netlink.get_addr(index=index)
+                ),
+            )
+    return None
+
+
+def _index(netlink: Any, name: str) -> int:
+    indexes: list[int] = netlink.link_lookup(ifname=name)
+    if not indexes:
+        raise AgentError(f"Interface {name} is missing", "it was unplugged, or never plugged")
+    return indexes[0]
+
+
+def _own_address(entry: Any) -> str:
+    # On a point-to-point link IFA_ADDRESS is the other end's.
+    return str(entry.get_attr("IFA_LOCAL") or entry.get_attr("IFA_ADDRESS"))
+
+
+def _flags(entry: Any) -> int:
+    flags = entry.get_attr("IFA_FLAGS")
+    return int(entry["flags"] if flags is None else flags)
+
+
+def _addresses(netlink: Any, index: int) -> Iterator[IPInterface]:
+    for entry in netlink.get_addr(index=index):
+        address = ip_interface(f"{_own_address(entry)}/{entry['prefixlen']}")
+        if _flags(entry) & _ADDRESS_PERMANENT and not (
+            address.version == 6 and address.ip.is_link_local
+        ):
+            yield address
+
+
+def _wait_until_usable(netlink: Any, index: int, address: IPv6Address) -> None:
+    deadline = time.monotonic() + _DAD_TIMEOUT_S
+    while time.monotonic() < deadline:
+        for entry in netlink.get_addr(index=index, family=socket.AF_INET6):
+            if ip_address(_own_address(entry)) == address and _flags(entry) & _ADDRESS_TENTATIVE:
+                break
+        else:
+            return
+        time.sleep(_DAD_POLL_S)
+
+
+def _routes(netlink: Any, index: int) -> Iterator[LiveRoute]:
+    for entry in netlink.get_routes(oif=index):
+        table = entry.get_attr("RTA_TABLE")
+        if entry["type"] != _TYPE_UNICAST or table == _TABLE_LOCAL:
+            continue
+        anywhere = "::" if entry["family"] == socket.AF_INET6 else "0.0.0.0"  # noqa: S104
+        destination = ip_network(f"{entry.get_attr('RTA_DST') or anywhere}/{entry['dst_len']}")
+        if destination.version == 6 and destination.is_link_local:
+            continue
+        yield LiveRoute(
+            route=Route(
+                destination=destination,
+                gateway=_optional_address(entry.get_attr("RTA_GATEWAY")),
+                source=_optional_address(entry.get_attr("RTA_PREFSRC")),
+                table=table,
+            ),
+            ours=entry["proto"] == _PROTOCOL_STATIC,
+        )
+
+
+def _rules(netlink: Any) -> Iterator[Rule]:
+    for entry in netlink.get_rules():
+        source = entry.get_attr("FRA_SRC")
+        ours = entry.get_attr("FRA_PROTOCOL") == _PROTOCOL_STATIC
+        if entry["family"] in _FAMILIES and source and ours:
+            yield Rule(
+                source=ip_network(f"{source}/{entry['src_len']}"),
+                table=entry.get_attr("FRA_TABLE"),
+            )
+
+
+def _optional_address(text: str | None) -> IPAddress | None:
+    return None if text is None else ip_address(text)
+
+
+def _address_request(address: IPInterface, index: int) -> dict[str, Any]:
+    return {
+        "index": index,
+        "address": str(address.ip),
+        "prefixlen": address.network.prefixlen,
+    }
+
+
+def _route_request(route: Route, index: int) -> dict[str, Any]:
+    request: dict[str, Any] = {
+        "family": socket.AF_INET6 if route.destination.version == 6 else socket.AF_INET,
+        "dst": str(route.destination),
+        "oif": index,
+        "table": route.table,
+        "proto": _PROTOCOL_STATIC,
+        "scope": _SCOPE_LINK if route.gateway is None else _SCOPE_UNIVERSE,
+    }
+    if route.gateway is not None:
+        # A gateway outside the subnet is usual with Neutron's host routes.
+        request |= {"gateway": str(route.gateway), "flags": ["onlink"]}
+    if route.source is not None:
+        request["prefsrc"] = str(route.source)
+    return request
+
+
+def _rule_request(rule: Rule) -> dict[str, Any]:
+    return {
+        "family": socket.AF_INET6 if rule.source.version == 6 else socket.AF_INET,
+        "src": str(rule.source.network_address),
+        "src_len": rule.source.prefixlen,
+        "table": rule.table,
+        "priority": _RULE_PRIORITY,
+        "protocol": _PROTOCOL_STATIC,
+    }
