@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Side-by-side benchmarks against upstream."""

@@ -1,0 +1,96 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The API without a server, killed at a chosen step of its work, again and again.
+
+Reads JSON lines {"kill_at", "requests": [[method, path, body in base64], ...]}. For each line a
+process of its own serves the requests and ends itself with SIGKILL right before step number
+`kill_at`; a step is an opened, created, renamed or removed file, or a program or a signal. The
+answer is {"statuses", "killed"}: what was answered before the end.
+"""
+
+import argparse
+import base64
+import json
+import os
+import signal
+import sys
+import traceback
+from itertools import count
+from pathlib import Path
+from typing import Any, NoReturn
+
+from amphora_agent import settings
+from amphora_agent.wiring import build_app, build_context
+from tests.support.services import ProcessServices
+
+_STEPS = frozenset(
+    {
+        *("open", "tempfile.mkstemp", "os.chmod", "os.mkdir", "os.remove", "os.rename"),
+        *("os.rmdir", "os.kill", "os.listdir", "os.scandir", "shutil.rmtree"),
+        *("subprocess.Popen", "socket.connect"),
+    }
+)
+
+
+def main() -> None:
+    """Answer each line of standard input."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--config-file", type=Path, required=True)
+    parser.add_argument("--netns", required=True)
+    arguments = parser.parse_args()
+    for line in sys.stdin:
+        print(json.dumps(_run(json.loads(line), arguments)), flush=True)
+
+
+def _run(order: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _serve(order, arguments, writer)
+    os.close(writer)
+    with os.fdopen(reader) as stream:
+        statuses = [int(line) for line in stream]
+    _pid, status = os.waitpid(child, 0)
+    code = os.waitstatus_to_exitcode(status)
+    if code not in {0, -signal.SIGKILL}:
+        raise RuntimeError(f"the agent ended with {code}")
+    return {"statuses": statuses, "killed": code != 0}
+
+
+def _serve(order: dict[str, Any], arguments: argparse.Namespace, writer: int) -> NoReturn:
+    code = 1
+    try:
+        loaded = settings.load(arguments.config_file)
+        services = ProcessServices(loaded.layout, arguments.netns, loaded.haproxy_cmd)
+        context = build_context(
+            loaded,
+            services=services,
+            netns=arguments.netns,
+            config_file=arguments.config_file,
+        )
+        # What an agent does at its start can be broken off, too.
+        _kill_at(order["kill_at"])
+        client = build_app(context).test_client()
+        for method, path, body in order["requests"]:
+            answer = client.open(path, method=method, data=base64.b64decode(body))
+            os.write(writer, b"%d\n" % answer.status_code)
+        code = 0
+    finally:
+        # Nothing of the parent's may be run to its end here.
+        if code:
+            traceback.print_exc()
+        os._exit(code)
+
+
+def _kill_at(step: int) -> None:
+    numbers = count(1)
+
+    def hook(event: str, _arguments: object) -> None:
+        if event in _STEPS and next(numbers) == step:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The agent's service manager where no systemd runs: the same programs, started as children.
+
+The real haproxy and keepalived run in the real namespace with the options of their units; only
+systemd's own work (order, restart, limits) is not there.
+"""
+
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from amphora_agent.errors import CommandFailed
+from amphora_agent.layout import KEEPALIVED_UNIT, NETNS_UNIT, Layout
+
+_DEADLINE_S = 20.0
+_POLL_S = 0.02
+_KEEPALIVED = "/usr/sbin/keepalived"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Program:
+    """How a unit is run.
+
+    Attributes:
+        mark: stands in the command line of the unit's own process and of no other unit's.
+        ready: exists once it serves.
+        reload: what asks it to read its configuration again.
+    """
+
+    argv: tuple[str, ...]
+    pid: Path
+    ready: Path
+    log: Path
+    mark: str
+    reload: signal.Signals
+
+
+class ProcessServices:
+    """Runs units as processes in a namespace.
+
+    Args:
+        layout: where configurations lie.
+        netns: the namespace, which must exist.
+        haproxy: the program.
+    """
+
+    def __init__(self, layout: Layout, netns: str, haproxy: Path) -> None:
+        self._layout = layout
+        self._netns = netns
+        self._haproxy = haproxy
+        self._children: dict[str, subprocess.Popen[bytes]] = {}
+
+    def start(self, unit: str) -> None:
+        """See amphora_agent.system.services.Services."""
+        if unit == NETNS_UNIT or self.is_active(unit):
+            return
+        program = self._program(unit)
+        # One that died by itself, or by a test's hand, is still to be waited for.
+        if dead := self._children.pop(unit, None):
+            dead.wait(timeout=_DEADLINE_S)
+        with program.log.open("wb") as output:
+            process = subprocess.Popen(
+                ["ip", "netns", "exec", self._netns, *program.argv],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        self._children[unit] = process
+        deadline = time.monotonic() + _DEADLINE_S
+        while not (program.ready.exists() and self.is_active(unit)):
+            if process.poll() is not None or time.monotonic() > deadline:
+                process.kill()
+                process.wait()
+                raise CommandFailed(
+                    f"{unit} did not start",
+                    returncode=process.returncode,
+                    output=program.log.read_text(errors="replace"),
+                )
+            time.sleep(_POLL_S)
+
+    def stop(self, unit: str) -> None:
+        """See amphora_agent.system.services.Services."""
+        pid = self._pid(unit)
+        if pid is None:
+            if dead := self._children.pop(unit, None):
+                dead.wait(timeout=_DEADLINE_S)
+            return
+        os.kill(pid, signal.SIGTERM)
+        deadline = time.monotonic() + _DEADLINE_S
+        while self._pid(unit) is not None:
+            if time.monotonic() > deadline:
+                raise CommandFailed(f"{unit} did not stop", returncode=None, output=f"pid {pid}")
+            time.sleep(_POLL_S)
+        if child := self._children.pop(unit, None):
+            child.wait(timeout=_DEADLINE_S)
+
+    def reload(self, unit: str) -> None:
+        """See amphora_agent.system.services.Services."""
+        pid = self._pid(unit)
+        if pid is None:
+            raise CommandFailed(f"{unit} is not active", returncode=1, output="")
+        os.kill(pid, self._program(unit).reload)
+
+    def restart(self, unit: str) -> None:
+        """See amphora_agent.system.services.Services."""
+        self.stop(unit)
+        self.start(unit)
+
+    def is_active(self, unit: str) -> bool:
+        """See amphora_agent.system.services.Services."""
+        return self._pid(unit) is not None
+
+    def _program(self, unit: str) -> _Program:
+        name, _, instance = unit.removesuffix(".service").partition("@")
+        if name == "haproxy":
+            return self._haproxy_program(instance)
+        if unit == KEEPALIVED_UNIT:
+            config, pid = self._layout.keepalived_config, self._layout.keepalived_pid
+            return _keepalived_program(config, pid)
+        if name == "octavia-keepalivedlvs":
+            pid, vrrp, check = self._layout.lvs_pids(instance)
+            more = (f"--vrrp_pid={vrrp}", f"--checkers_pid={check}")
+            return _keepalived_program(self._layout.lvs_config(instance), pid, *more)
+        raise CommandFailed(f"there is no unit {unit}", returncode=5, output="")
+
+    def _haproxy_program(self, lb_id: str) -> _Program:
+        config, pid = self._layout.haproxy_config(lb_id), self._layout.haproxy_pid(lb_id)
+        environment = self._layout.haproxy_environment(lb_id)
+        lines = environment.read_text().split() if environment.exists() else []
+        peer = dict(line.split("=", maxsplit=1) for line in lines).get("HAPROXY_PEER", "")
+        return _Program(
+            argv=(
+                *(str(self._haproxy), "-W", "-f", str(config)),
+                *("-f", str(self._layout.user_group), "-p", str(pid), "-L", peer, "-db"),
+            ),
+            pid=pid,
+            ready=self._layout.stats_socket(lb_id),
+            log=self._layout.lb_dir(lb_id) / "haproxy.log",
+            mark=lb_id,
+            reload=signal.SIGUSR2,
+        )
+
+    def _pid(self, unit: str) -> int | None:
+        """The first process of a unit, if it is alive."""
+        if unit == NETNS_UNIT:
+            return None
+        program = self._program(unit)
+        try:
+            pid = int(program.pid.read_text().split()[0])
+            command = Path(f"/proc/{pid}/cmdline").read_bytes()
+        except (OSError, ValueError, IndexError):
+            return None
+        # A process that has ended but was not waited for has no command line.
+        return pid if program.mark.encode() in command else None
+
+
+def _keepalived_program(config: Path, pid: Path, *more: str) -> _Program:
+    return _Program(
+        argv=(
+            *(_KEEPALIVED, "--dont-fork", "--log-console", f"--use-file={config}"),
+            *(f"--pid={pid}", *more),
+        ),
+        pid=pid,
+        ready=pid,
+        log=config.with_suffix(".log"),
+        mark=f"--use-file={config}",
+        reload=signal.SIGHUP,
+    )
