@@ -66,8 +66,8 @@ class Layout:
 
     @property
     def longest_socket_path(self) -> int:
-        """Length in bytes of the stats socket path of any load balancer."""
-        return len(str(self.base).encode()) + 1 + _LB_ID_LENGTH + len(".sock")
+        """Length in bytes of the longest path of a socket of any load balancer."""
+        return len(str(self.master_socket("x" * _LB_ID_LENGTH)).encode())
 
     @property
     def user_group(self) -> Path:
@@ -148,6 +148,10 @@ class Layout:
     def stats_socket(self, lb_id: str) -> Path:
         """haproxy's stats socket; the path stands in the configuration that Octavia renders."""
         return self.base / f"{lb_id}.sock"
+
+    def master_socket(self, lb_id: str) -> Path:
+        """The socket on which haproxy's master takes commands."""
+        return self.lb_dir(lb_id) / "master.sock"
 
     def cert_dir(self, lb_id: str) -> Path:
         """Certificates of one load balancer."""

@@ -14,13 +14,9 @@ from amphora_agent.system import files
 
 LOG = logging.getLogger(__name__)
 
-# haproxy's master loads the new configuration and starts a worker; the old one hands its sockets
-# over as soon as the new one is ready.
-#
-# The master loses the signal when it comes while it still starts, or loads itself anew after the
-# signal before, so it is sent again. Not too soon: a load that is under way would begin anew, and
-# one with a large TLS session cache takes seconds. The controller gives up after 60 s.
-_RELOAD_TIMEOUTS_S = (10.0, 15.0, 25.0)
+# The old worker hands its sockets over as soon as the new one is ready. A load takes seconds with
+# a large TLS session cache, and the controller gives up after 60 s.
+_RELOAD_TIMEOUT_S = 50.0
 _RELOAD_POLL_S = 0.02
 
 
@@ -92,7 +88,7 @@ def act(context: Context, lb_id: str, action: Action) -> str:
                 _reload(context, lb_id)
                 return f"Listener {lb_id} reloaded"
             context.services.start(unit)
-        except CommandFailed as exc:
+        except AgentError as exc:
             raise AgentError(f"Error {_GERUND[action]} haproxy", str(exc)) from exc
     return f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
 
@@ -125,30 +121,26 @@ def _not_found(lb_id: str) -> NotFound:
 
 
 def _reload(context: Context, lb_id: str) -> None:
+    layout = context.settings.layout
+    # Certificates may have changed since the configuration was checked, and not every haproxy
+    # says why it goes on with the old one.
+    peer = render.peer_name(context.settings.amphora_id)
+    context.haproxy.check((layout.haproxy_config(lb_id), layout.user_group), peer)
     before = _worker(context, lb_id)
     _save_server_state(context, lb_id)
-    for timeout_s in _RELOAD_TIMEOUTS_S:
-        context.services.reload(haproxy_unit(lb_id))
-        if _wait_for_new_worker(context, lb_id, before, timeout_s):
+    context.haproxy.reload(layout.master_socket(lb_id))
+    # An older master answers before the new worker serves.
+    deadline = time.monotonic() + _RELOAD_TIMEOUT_S
+    while time.monotonic() < deadline:
+        now = _worker(context, lb_id)
+        if now is not None and now != before:
             return
+        time.sleep(_RELOAD_POLL_S)
     raise CommandFailed(
         "haproxy still runs the old configuration",
         returncode=None,
         output=f"`journalctl -u {haproxy_unit(lb_id)}` says why",
     )
-
-
-def _wait_for_new_worker(
-    context: Context, lb_id: str, before: str | None, timeout_s: float
-) -> bool:
-    # The reload is asynchronous: the stats socket answers with the new worker once it serves.
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        now = _worker(context, lb_id)
-        if now is not None and now != before:
-            return True
-        time.sleep(_RELOAD_POLL_S)
-    return False
 
 
 def _worker(context: Context, lb_id: str) -> str | None:

@@ -4,11 +4,14 @@
 from pathlib import Path
 from typing import Protocol
 
+from amphora_agent.errors import AgentError, Refused
 from amphora_agent.system import haproxy_socket, process
 
 # A thousand listeners with certificates take some seconds to check on a small flavor.
 _CHECK_TIMEOUT_S = 60.0
 _QUERY_TIMEOUT_S = 5.0
+# The controller gives up after 60 s.
+_RELOAD_TIMEOUT_S = 50.0
 
 
 class Haproxy(Protocol):
@@ -28,6 +31,18 @@ class Haproxy(Protocol):
             AgentError: nobody answers on the socket in time.
         """
 
+    def reload(self, master_socket: Path) -> None:
+        """Have a running haproxy read its configuration anew.
+
+        Unlike a signal, a command on its master's socket is never lost: while the master starts,
+        or loads itself anew after the reload before, the command waits. Since HAProxy 2.7 the
+        answer comes when the load is done; an older master goes away without one.
+
+        Raises:
+            Refused: it could not load the configuration, and the old one goes on serving.
+            AgentError: nobody answers on the socket in time.
+        """
+
 
 class HaproxyProgram:
     """The installed haproxy."""
@@ -43,3 +58,15 @@ class HaproxyProgram:
     def query(self, stats_socket: Path, command: str) -> str:
         """See Haproxy."""
         return haproxy_socket.query(stats_socket, command, timeout_s=_QUERY_TIMEOUT_S)
+
+    def reload(self, master_socket: Path) -> None:
+        """See Haproxy."""
+        try:
+            answer = haproxy_socket.query(master_socket, "reload", timeout_s=_RELOAD_TIMEOUT_S)
+        except AgentError as exc:
+            if not isinstance(exc.__cause__, ConnectionResetError):
+                raise
+            answer = ""
+        verdict, _, words = answer.partition("\n--\n")
+        if verdict.strip() == "Success=0":
+            raise Refused("haproxy refuses its configuration", words.strip())

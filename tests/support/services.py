@@ -136,6 +136,7 @@ class ProcessServices:
             argv=(
                 *(str(self._haproxy), "-W", "-f", str(config)),
                 *("-f", str(self._layout.user_group), "-p", str(pid), "-L", peer, "-db"),
+                *("-S", f"{self._layout.master_socket(lb_id)},mode,600"),
             ),
             pid=pid,
             ready=self._layout.stats_socket(lb_id),
