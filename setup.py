@@ -47,6 +47,7 @@ setup(
         "console_scripts": [
             "amphora-agent = amphora_agent.agent:main",
             "amphora-heartbeat = amphora_agent.heartbeat_sender:main",
+            "amphora-interface = amphora_agent.interface_command:main",
             "amphora-provision = amphora_agent.provision:main",
         ]
     },

@@ -23,6 +23,8 @@ FAST=no
 
 # As in image/lib/host.sh: what is needed|package of Debian and Ubuntu|package of Fedora.
 readonly FAST_NEEDS='
+dhcpcd|dhcpcd-base|dhcpcd
+dnsmasq|dnsmasq-base|dnsmasq
 haproxy|haproxy|haproxy
 ip|iproute2|iproute
 keepalived|keepalived|keepalived
@@ -36,7 +38,6 @@ systemd-analyze|systemd|systemd
 xorriso|xorriso|xorriso
 '
 readonly IMAGE_NEEDS='
-dnsmasq|dnsmasq-base|dnsmasq
 qemu-img|qemu-utils|qemu-img
 qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 ssh|openssh-client|openssh-clients

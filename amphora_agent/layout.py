@@ -41,6 +41,11 @@ def haproxy_unit(lb_id: str) -> str:
     return f"haproxy@{lb_id}.service"
 
 
+def dhcp_unit(interface: str) -> str:
+    """The systemd unit that runs a DHCP client on an interface of the namespace."""
+    return f"amphora-dhcp@{interface}.service"
+
+
 # Runs VRRP for the amphora of a pair.
 KEEPALIVED_UNIT = "octavia-keepalived.service"
 

@@ -218,6 +218,8 @@ class LiveInterface:
     Attributes:
         addresses: permanent ones only, link-local IPv6 ones left out.
         rules: those of protocol static, so that the kernel's and keepalived's are left alone.
+        leased: addresses with a lifetime, from DHCP and router advertisements.
+        automatic: it heeds router advertisements; None where there is no IPv6.
     """
 
     up: bool
@@ -225,6 +227,8 @@ class LiveInterface:
     addresses: tuple[IPInterface, ...]
     routes: tuple[LiveRoute, ...]
     rules: tuple[Rule, ...]
+    leased: tuple[IPInterface, ...] = ()
+    automatic: bool | None = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

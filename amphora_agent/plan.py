@@ -41,6 +41,18 @@ class SetLink:
 
 
 @dataclass(frozen=True, slots=True)
+class SetLinkDown:
+    """Take the interface down."""
+
+
+@dataclass(frozen=True, slots=True)
+class SetAutomatic:
+    """Heed router advertisements, or do not."""
+
+    enabled: bool
+
+
+@dataclass(frozen=True, slots=True)
 class AddAddress:
     """Add an address."""
 
@@ -82,7 +94,17 @@ class DeleteRule:
     rule: Rule
 
 
-Step = SetLink | AddAddress | DeleteAddress | AddRoute | DeleteRoute | AddRule | DeleteRule
+Step = (
+    SetLink
+    | SetLinkDown
+    | SetAutomatic
+    | AddAddress
+    | DeleteAddress
+    | AddRoute
+    | DeleteRoute
+    | AddRule
+    | DeleteRule
+)
 
 
 def vip_interface(
@@ -127,6 +149,7 @@ def vip_interface(
         routes=_one_per_destination(routes),
         rules=tuple(dict.fromkeys(rules)),
         is_sriov=plug.is_sriov,
+        automatic=plug.vrrp_ip is None,
     )
 
 
@@ -209,6 +232,9 @@ def interface(desired: Interface, live: LiveInterface) -> tuple[Step, ...]:
     Addresses come before the routes that need them.
     """
     steps: list[Step] = []
+    if live.automatic is not None and desired.automatic != live.automatic:
+        # Before the link is up: that is when the kernel asks for advertisements.
+        steps.append(SetAutomatic(desired.automatic))
     if not live.up or (desired.mtu is not None and desired.mtu != live.mtu):
         steps.append(SetLink(mtu=desired.mtu))
     known = {address.interface for address in desired.addresses}
@@ -222,7 +248,8 @@ def interface(desired: Interface, live: LiveInterface) -> tuple[Step, ...]:
         for entry in live.routes
         if entry.ours and _comparable(entry.route, wanted_routes) not in wanted_routes
     ]
-    steps += [DeleteAddress(address) for address in live.addresses if address not in known]
+    stale = live.addresses if desired.automatic else live.addresses + live.leased
+    steps += [DeleteAddress(address) for address in stale if address not in known]
     steps += [
         AddAddress(address.interface)
         for address in desired.addresses
@@ -230,6 +257,24 @@ def interface(desired: Interface, live: LiveInterface) -> tuple[Step, ...]:
     ]
     steps += [AddRoute(route) for route in desired.routes if route not in live_routes]
     steps += [AddRule(rule) for rule in desired.rules if rule not in live.rules]
+    return tuple(steps)
+
+
+def down(desired: Interface, live: LiveInterface) -> tuple[Step, ...]:
+    """The steps that take out of use what `interface` brings up; none when nothing is left.
+
+    What keepalived owns stays with it until the link goes down.
+    """
+    foreign = {entry.interface for entry in desired.addresses if not entry.owned}
+    steps: list[Step] = []
+    if desired.type is InterfaceType.VIP:
+        steps += [DeleteRule(rule) for rule in live.rules]
+    steps += [DeleteRoute(entry.route) for entry in live.routes if entry.ours]
+    steps += [
+        DeleteAddress(address) for address in live.addresses + live.leased if address not in foreign
+    ]
+    if live.up:
+        steps.append(SetLinkDown())
     return tuple(steps)
 
 

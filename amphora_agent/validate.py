@@ -2,6 +2,7 @@
 """JSON of requests into models, with errors that name the part that is wrong."""
 
 import re
+from collections.abc import Iterable
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import Annotated, TypeVar
 
@@ -9,12 +10,17 @@ import msgspec
 
 from amphora_agent.errors import InvalidRequest, MalformedRequest
 from amphora_agent.models import (
+    Address,
     FirewallRule,
     FixedIp,
     HostRoute,
+    Interface,
+    InterfaceType,
     IPAddress,
     IPNetwork,
     NetworkPlug,
+    Route,
+    Rule,
     RuleProtocol,
     Vip,
     VipPlug,
@@ -25,6 +31,8 @@ T = TypeVar("T")
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 # The smallest MTU that IPv4 allows, and the largest length of an Ethernet jumbo frame's IP packet.
 _MTU_MIN, _MTU_MAX = 68, 65535
+# The kernel takes IPv6 away from an interface with less (RFC 8200, section 5).
+_IPV6_MTU_MIN = 1280
 
 
 _Port = Annotated[int, msgspec.Meta(ge=1, le=65535)]
@@ -79,6 +87,39 @@ class _PlugNetwork(msgspec.Struct):
     vip_net_info: _VipNetInfo | None = None
 
 
+class _InterfaceAddress(msgspec.Struct):
+    address: str
+    prefixlen: int
+    octavia_owned: bool
+
+
+class _InterfaceRoute(msgspec.Struct):
+    dst: str
+    table: int
+    gateway: str | None = None
+    prefsrc: str | None = None
+
+
+class _InterfaceRule(msgspec.Struct):
+    src: str
+    src_len: int
+    table: int
+
+
+class _InterfaceFile(msgspec.Struct):
+    """What `render.interface_json` writes, less what was plugged."""
+
+    name: str
+    if_type: InterfaceType
+    mac: str
+    mtu: int | None
+    is_sriov: bool
+    automatic: bool
+    addresses: list[_InterfaceAddress]
+    routes: list[_InterfaceRoute]
+    rules: list[_InterfaceRule]
+
+
 class _FirewallRule(msgspec.Struct, forbid_unknown_fields=True):
     """One entry of PUT interface/{ip}/rules."""
 
@@ -116,12 +157,13 @@ def plug_network(body: bytes) -> NetworkPlug:
         raise InvalidRequest(
             "Invalid network port", f"vip_net_info.mac_address: {vip.mac} is not {mac}"
         )
+    fixed_ips = None
+    if raw.fixed_ips is not None:
+        fixed_ips = tuple(_fixed_ip(index, entry) for index, entry in enumerate(raw.fixed_ips))
     return NetworkPlug(
         mac=mac,
-        fixed_ips=None
-        if raw.fixed_ips is None
-        else tuple(_fixed_ip(index, entry) for index, entry in enumerate(raw.fixed_ips)),
-        mtu=_mtu(raw.mtu),
+        fixed_ips=fixed_ips,
+        mtu=_mtu(raw.mtu, [entry.interface.ip for entry in fixed_ips or ()]),
         is_sriov=bool(raw.is_sriov),
         vip=vip,
     )
@@ -135,6 +177,47 @@ def interface_plug(text: bytes) -> NetworkPlug:
     """
     document = _decode(text, dict[str, msgspec.Raw], "Invalid interface file")
     return plug_network(bytes(document.get("plug", b"null")))
+
+
+def interface_file(text: bytes) -> Interface:
+    """The desired state of an interface, out of its file.
+
+    Raises:
+        InvalidRequest: the file is broken.
+    """
+    problem = "Invalid interface file"
+    raw = _decode(text, _InterfaceFile, problem)
+    try:
+        return Interface(
+            name=raw.name,
+            type=raw.if_type,
+            mac=_mac(raw.mac),
+            mtu=raw.mtu,
+            addresses=tuple(
+                Address(
+                    interface=ip_interface(f"{entry.address}/{entry.prefixlen}"),
+                    owned=entry.octavia_owned,
+                )
+                for entry in raw.addresses
+            ),
+            routes=tuple(
+                Route(
+                    destination=ip_network(entry.dst),
+                    gateway=None if entry.gateway is None else ip_address(entry.gateway),
+                    source=None if entry.prefsrc is None else ip_address(entry.prefsrc),
+                    table=entry.table,
+                )
+                for entry in raw.routes
+            ),
+            rules=tuple(
+                Rule(source=ip_network(f"{entry.src}/{entry.src_len}"), table=entry.table)
+                for entry in raw.rules
+            ),
+            is_sriov=raw.is_sriov,
+            automatic=raw.automatic,
+        )
+    except ValueError as exc:
+        raise InvalidRequest(problem, str(exc)) from exc
 
 
 def firewall_rules(body: bytes) -> tuple[FirewallRule, ...]:
@@ -209,7 +292,7 @@ def _vip_plug(vip: str, raw: _PlugVip) -> VipPlug:
     return VipPlug(
         vips=(primary, *additional),
         mac=_mac(raw.mac_address),
-        mtu=_mtu(raw.mtu),
+        mtu=_mtu(raw.mtu, [primary.address, *(entry.address for entry in additional)]),
         vrrp_ip=_vrrp_ip(raw.vrrp_ip, primary),
         is_sriov=bool(raw.is_sriov),
     )
@@ -224,7 +307,12 @@ def _mac(text: str) -> str:
     return mac
 
 
-def _mtu(number: int | None) -> int | None:
+def _mtu(number: int | None, addresses: Iterable[IPAddress]) -> int | None:
+    ipv6 = next((address for address in addresses if address.version == 6), None)
+    if number and ipv6 and number < _IPV6_MTU_MIN:
+        raise InvalidRequest(
+            "Invalid MTU", f"mtu: {number} is below {_IPV6_MTU_MIN}, which IPv6 needs for {ipv6}"
+        )
     if number and not _MTU_MIN <= number <= _MTU_MAX:
         raise InvalidRequest("Invalid MTU", f"mtu: {number} is not from {_MTU_MIN} to {_MTU_MAX}")
     return number or None

@@ -6,18 +6,13 @@ from dataclasses import replace
 
 from amphora_agent import plan, render, validate
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound
-from amphora_agent.layout import NETNS_UNIT, VIP_INTERFACE
+from amphora_agent.layout import NETNS_UNIT, VIP_INTERFACE, dhcp_unit
 from amphora_agent.models import Interface, IPAddress, Link, NetworkPlug, VipPlug
+from amphora_agent.operations import interfaces
 from amphora_agent.operations.context import Context
 from amphora_agent.system import files
 
 LOG = logging.getLogger(__name__)
-
-_LOCK = "network"
-
-# A plan is applied, the kernel is read again, and so on; two rounds are the usual, and a machine
-# that is not there after this many will never be.
-_ROUNDS = 5
 
 
 def vip(context: Context, plug: VipPlug, *, repeated: bool = False) -> str:
@@ -35,7 +30,7 @@ def vip(context: Context, plug: VipPlug, *, repeated: bool = False) -> str:
         Conflict: the VIP is plugged already, just as asked for.
         AgentError: the kernel refused a step; what it said is in the details.
     """
-    with context.locks.hold(_LOCK):
+    with interfaces.held(context):
         remembered = _remembered(context)
         fixed_ips = remembered.fixed_ips if remembered and remembered.mac == plug.mac else None
         desired = plan.vip_interface(plug, context.settings.topology, fixed_ips or ())
@@ -63,7 +58,7 @@ def network(context: Context, plug: NetworkPlug) -> str:
         NotFound: the NIC is not there yet; the controller asks again.
         AgentError: the kernel refused a step; what it said is in the details.
     """
-    with context.locks.hold(_LOCK):
+    with interfaces.held(context):
         inside = _inside(context, plug.mac)
         remembered = _remembered(context)
         known_vip = remembered.vip if remembered and remembered.mac == plug.mac else None
@@ -123,7 +118,7 @@ def _name(context: Context, mac: str, inside: Link | None) -> str:
                 f"{mac} is the VIP's NIC, but {path} does not tell its VIPs: plug the VIP again",
             )
         return inside.name
-    recorded = _recorded_names(context)
+    recorded = interfaces.recorded_names(context.settings.layout)
     taken = set(context.network.names() if context.network.namespace_exists() else ())
     # Other NICs that an earlier boot had in the namespace will come back under their names.
     taken |= {
@@ -138,37 +133,40 @@ def _name(context: Context, mac: str, inside: Link | None) -> str:
 def _establish(context: Context, desired: Interface, request: NetworkPlug, *, problem: str) -> bool:
     """Bring a NIC in, keep its desired state and reach it; whether anything had to be done."""
     try:
-        changed = _bring_in(context, desired, request)
-        changed |= _store(context, desired, request)
-        return _converge(context, desired) or changed
+        outside = _locate(context, desired)
+        stop_dhcp = not desired.automatic and _was_automatic(context, desired.name)
+        # The file comes before the move: a broken-off move is completed from it.
+        changed = _store(context, desired, request)
+        if outside is not None:
+            context.network.adopt(outside, desired.name)
+        if stop_dhcp:
+            context.services.stop(dhcp_unit(desired.name))
+        changed |= interfaces.converge(context, desired)
+        if desired.automatic:
+            interfaces.await_lease(context, desired)
     except (NotFound, InvalidRequest):
         raise
     except AgentError as exc:
         raise AgentError(problem, str(exc)) from exc
+    return changed or outside is not None
 
 
-def _bring_in(context: Context, desired: Interface, request: NetworkPlug) -> bool:
-    """Have the NIC in the namespace under its name."""
-    network = context.network
-    if not network.namespace_exists():
+def _locate(context: Context, desired: Interface) -> Link | None:
+    if not context.network.namespace_exists():
         context.services.start(NETNS_UNIT)
-    if network.inside(desired.mac) is not None:
-        return False
-    outside = network.outside(desired.mac)
-    if outside is None:
-        network.rescan()
+    try:
+        return interfaces.locate(context, desired)
+    except NotFound as exc:
+        context.network.rescan()
         # The controller asks again exactly when it finds this phrase in the details.
-        raise NotFound("NIC not found", "No suitable network interface found")
-    if outside.in_use:
-        raise InvalidRequest(
-            "Interface is in use",
-            f"{outside.name} with {desired.mac} has an address in the root namespace, as only the"
-            " management interface does: the amphora would be cut off from its controllers",
-        )
-    # The file comes before the move: a broken-off move is completed from it.
-    _store(context, desired, request)
-    network.adopt(outside, desired.name)
-    return True
+        raise NotFound(exc.message, f"No suitable network interface found: {exc.details}") from exc
+
+
+def _was_automatic(context: Context, name: str) -> bool:
+    try:
+        return interfaces.read(context.settings.layout, name).automatic
+    except AgentError:
+        return False
 
 
 def _store(context: Context, desired: Interface, request: NetworkPlug) -> bool:
@@ -180,37 +178,15 @@ def _store(context: Context, desired: Interface, request: NetworkPlug) -> bool:
         files.make_directory(path.parent)
         files.write_atomic(path, content, mode=0o644)
         changed = True
-    names = _recorded_names(context)
+    names = interfaces.recorded_names(context.settings.layout)
     # A NIC that was unplugged may have had the name before.
     updated = {mac: name for mac, name in names.items() if name != desired.name}
     updated[desired.mac] = desired.name
+    former = names.get(desired.mac, desired.name)
+    if former not in updated.values():
+        files.remove(layout.interface_file(former))
     if updated != names:
         text = "".join(f"{mac} {name}\n" for mac, name in updated.items())
         files.write_atomic(layout.plugged_interfaces, text.encode(), mode=0o644)
         changed = True
     return changed
-
-
-def _recorded_names(context: Context) -> dict[str, str]:
-    """MAC address -> name in the namespace, of all NICs that were ever plugged."""
-    try:
-        text = context.settings.layout.plugged_interfaces.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return {}
-    lines = (line.split() for line in text.splitlines())
-    return {words[0]: words[1] for words in lines if len(words) == 2}
-
-
-def _converge(context: Context, desired: Interface) -> bool:
-    changed = False
-    for _ in range(_ROUNDS):
-        steps = plan.interface(desired, context.network.live(desired.name))
-        if not steps:
-            return changed
-        for step in steps:
-            context.network.apply(desired.name, step)
-        changed = True
-    raise AgentError(
-        f"{desired.name} does not reach its desired state",
-        "; ".join(str(step) for step in steps),
-    )

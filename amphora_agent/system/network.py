@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from amphora_agent import plan
-from amphora_agent.errors import AgentError
+from amphora_agent.errors import AgentError, InvalidRequest
 from amphora_agent.models import (
     IPAddress,
     IPInterface,
@@ -25,6 +25,11 @@ from amphora_agent.system import namespace
 from amphora_agent.system.netlink import IPRoute, NetlinkError
 
 _PCI_RESCAN = Path("/sys/bus/pci/rescan")
+# It is there while udev works on events.
+_UDEV_QUEUE = Path("/run/udev/queue")
+_IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
+# Heed router advertisements although packets are forwarded (kernel's ip-sysctl.rst).
+_ACCEPT_RA_ALWAYS = "2"
 
 # linux/rtnetlink.h and linux/if_addr.h
 _PROTOCOL_STATIC = 4
@@ -58,13 +63,23 @@ class Network(Protocol):
         """Whether the amphora's namespace is there."""
 
     def outside(self, mac: str) -> Link | None:
-        """The NIC of a MAC address that is still in the root namespace."""
+        """The NIC of a MAC address that is still in the root namespace.
+
+        Raises:
+            InvalidRequest: several NICs have it, so that nobody can tell which is meant.
+        """
 
     def inside(self, mac: str) -> Link | None:
         """The NIC of a MAC address that is in the amphora's namespace."""
 
     def names(self) -> frozenset[str]:
         """Names of all interfaces in the amphora's namespace."""
+
+    def addresses(self, name: str) -> tuple[IPInterface, ...]:
+        """All addresses of an interface of the amphora's namespace that others can reach."""
+
+    def settled(self) -> bool:
+        """Whether the machine has nothing to do with devices that it found lately."""
 
     def rescan(self) -> None:
         """Ask the PCI bus for devices that were plugged but not noticed."""
@@ -111,6 +126,16 @@ class NetlinkNetwork:
         with self._netlink(self._netns) as netlink:
             return frozenset(link.get_attr("IFLA_IFNAME") for link in netlink.get_links())
 
+    def addresses(self, name: str) -> tuple[IPInterface, ...]:
+        """See Network."""
+        with self._netlink(self._netns) as netlink:
+            found = _addresses(netlink, _index(netlink, name))
+            return tuple(address for address, _ in found)
+
+    def settled(self) -> bool:
+        """See Network."""
+        return not _UDEV_QUEUE.exists()
+
     def rescan(self) -> None:
         """See Network."""
         # Machines without a PCI bus, and read-only /sys in containers, have nothing to rescan.
@@ -129,16 +154,22 @@ class NetlinkNetwork:
         with self._netlink(self._netns) as netlink:
             index = _index(netlink, name)
             link = next(iter(netlink.get_links(index)))
+            addresses = list(_addresses(netlink, index))
             return LiveInterface(
                 up=bool(link["flags"] & _FLAG_UP),
                 mtu=link.get_attr("IFLA_MTU"),
-                addresses=tuple(_addresses(netlink, index)),
+                addresses=tuple(address for address, permanent in addresses if permanent),
                 routes=tuple(_routes(netlink, index)),
                 rules=tuple(_rules(netlink)),
+                leased=tuple(address for address, permanent in addresses if not permanent),
+                automatic=self._accepts_advertisements(name),
             )
 
     def apply(self, name: str, step: plan.Step) -> None:
         """See Network."""
+        if isinstance(step, plan.SetAutomatic):
+            self._heed_advertisements(name, enabled=step.enabled)
+            return
         with self._netlink(self._netns) as netlink:
             try:
                 _take(step, netlink, _index(netlink, name))
@@ -153,6 +184,26 @@ class NetlinkNetwork:
                     link = next(iter(netlink.get_links(entry["index"])))
                     return str(link.get_attr("IFLA_IFNAME"))
         return None
+
+    def _accepts_advertisements(self, name: str) -> bool | None:
+        setting = _IPV6_SETTINGS / name / "accept_ra"
+        try:
+            return namespace.call(self._netns, setting.read_text).strip() == _ACCEPT_RA_ALWAYS
+        except FileNotFoundError:
+            return None
+
+    def _heed_advertisements(self, name: str, *, enabled: bool) -> None:
+        def write() -> None:
+            directory = _IPV6_SETTINGS / name
+            (directory / "accept_ra").write_text(_ACCEPT_RA_ALWAYS if enabled else "0")
+            (directory / "autoconf").write_text("1" if enabled else "0")
+
+        try:
+            namespace.call(self._netns, write)
+        except OSError as exc:
+            raise AgentError(
+                f"Router advertisements on {name} cannot be set", f"{exc.filename}: {exc.strerror}"
+            ) from exc
 
     @contextlib.contextmanager
     def _netlink(self, netns: str | None) -> Iterator[Any]:
@@ -171,6 +222,8 @@ def _take(step: plan.Step, netlink: Any, index: int) -> None:
     match step:
         case plan.SetLink(mtu=mtu):
             netlink.link("set", index=index, state="up", **({} if mtu is None else {"mtu": mtu}))
+        case plan.SetLinkDown():
+            netlink.link("set", index=index, state="down")
         case plan.AddAddress(address):
             with _tolerate("exists"):
                 netlink.addr("add", **_address_request(address, index))
@@ -204,17 +257,23 @@ def _tolerate(kind: str) -> Iterator[None]:
 
 
 def _link_with(netlink: Any, mac: str) -> Link | None:
-    for link in netlink.get_links():
-        if link.get_attr("IFLA_ADDRESS") == mac and not link["flags"] & _FLAG_LOOPBACK:
-            index = link["index"]
-            return Link(
-                index=index,
-                name=link.get_attr("IFLA_IFNAME"),
-                in_use=any(
-                    entry["scope"] == _SCOPE_UNIVERSE for entry in netlink.get_addr(index=index)
-                ),
-            )
-    return None
+    found = [
+        link
+        for link in netlink.get_links()
+        if link.get_attr("IFLA_ADDRESS") == mac and not link["flags"] & _FLAG_LOOPBACK
+    ]
+    if not found:
+        return None
+    if len(found) > 1:
+        names = " and ".join(link.get_attr("IFLA_IFNAME") for link in found)
+        raise InvalidRequest("Duplicate MAC address", f"{names} both have {mac}")
+    (link,) = found
+    index = link["index"]
+    return Link(
+        index=index,
+        name=link.get_attr("IFLA_IFNAME"),
+        in_use=any(entry["scope"] == _SCOPE_UNIVERSE for entry in netlink.get_addr(index=index)),
+    )
 
 
 def _index(netlink: Any, name: str) -> int:
@@ -234,13 +293,12 @@ def _flags(entry: Any) -> int:
     return int(entry["flags"] if flags is None else flags)
 
 
-def _addresses(netlink: Any, index: int) -> Iterator[IPInterface]:
+def _addresses(netlink: Any, index: int) -> Iterator[tuple[IPInterface, bool]]:
+    """Addresses that are more than link-local ones of IPv6, and whether they are permanent."""
     for entry in netlink.get_addr(index=index):
         address = ip_interface(f"{_own_address(entry)}/{entry['prefixlen']}")
-        if _flags(entry) & _ADDRESS_PERMANENT and not (
-            address.version == 6 and address.ip.is_link_local
-        ):
-            yield address
+        if not (address.version == 6 and address.ip.is_link_local):
+            yield address, bool(_flags(entry) & _ADDRESS_PERMANENT)
 
 
 def _wait_until_usable(netlink: Any, index: int, address: IPv6Address) -> None:

@@ -20,6 +20,13 @@ class Services(Protocol):
             CommandFailed: it did not come up; the output holds its last log lines.
         """
 
+    def request(self, unit: str) -> None:
+        """Have a unit started, without waiting: it may have to wait for who asks.
+
+        Raises:
+            CommandFailed: there is no such unit.
+        """
+
     def stop(self, unit: str) -> None:
         """Stop a unit and wait until it is down; one that does not run is left alone.
 
@@ -52,6 +59,10 @@ class SystemdServices:
         """See Services."""
         self._forget_failures(unit)
         self._run("start", unit)
+
+    def request(self, unit: str) -> None:
+        """See Services."""
+        process.run(["systemctl", "start", "--no-block", unit], timeout_s=_TIMEOUT_S)
 
     def stop(self, unit: str) -> None:
         """See Services."""

@@ -4,7 +4,7 @@
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import IPv4Address, IPv4Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Network
 from pathlib import Path
 
 from tests.support import need
@@ -22,15 +22,21 @@ def server(
     router: IPv4Address,
     lease: tuple[str, IPv4Address],
     directory: Path,
+    advertised: IPv6Network | None = None,
 ) -> Iterator[None]:
     """Serve one lease, a MAC address and its IPv4 address, with a default route.
 
     Args:
         router: offered as the default gateway.
         directory: for the file of leases.
+        advertised: a network in which hosts are to make their addresses themselves; the server
+            needs an address in it.
     """
     need.programs("dnsmasq")
     mac, address = lease
+    advertise = (
+        ("--enable-ra", f"--dhcp-range={advertised.network_address},ra-only") if advertised else ()
+    )
     process = subprocess.Popen(
         inside.command(
             *("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=0"),
@@ -39,6 +45,7 @@ def server(
             f"--dhcp-range={network.network_address},static,{network.netmask}",
             f"--dhcp-host={mac},{address}",
             f"--dhcp-option=option:router,{router}",
+            *advertise,
         ),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

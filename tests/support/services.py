@@ -18,6 +18,10 @@ from amphora_agent.layout import KEEPALIVED_UNIT, NETNS_UNIT, Layout
 _DEADLINE_S = 20.0
 _POLL_S = 0.02
 _KEEPALIVED = "/usr/sbin/keepalived"
+_DHCP_CONFIG = (
+    Path(__file__).resolve().parents[2]
+    / "elements/amphora-agent/static/usr/lib/amphora/dhcpcd.conf"
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -82,6 +86,10 @@ class ProcessServices:
                 )
             time.sleep(_POLL_S)
 
+    def request(self, unit: str) -> None:
+        """See amphora_agent.system.services.Services; here nothing has to wait for who asks."""
+        self.start(unit)
+
     def stop(self, unit: str) -> None:
         """See amphora_agent.system.services.Services."""
         pid = self._pid(unit)
@@ -118,6 +126,8 @@ class ProcessServices:
         name, _, instance = unit.removesuffix(".service").partition("@")
         if name == "haproxy":
             return self._haproxy_program(instance)
+        if name == "amphora-dhcp":
+            return _dhcp_program(self._layout.interfaces, instance)
         if unit == KEEPALIVED_UNIT:
             config, pid = self._layout.keepalived_config, self._layout.keepalived_pid
             return _keepalived_program(config, pid)
@@ -157,6 +167,26 @@ class ProcessServices:
             return None
         # A process that has ended but was not waited for has no command line.
         return pid if program.mark.encode() in command else None
+
+
+def _dhcp_program(directory: Path, interface: str) -> _Program:
+    pid = directory / f"{interface}.dhcp"
+    # `ip netns exec` has made a mount namespace: the host's own leases are not touched.
+    private = " && ".join(
+        f"mkdir -p {path} && mount -t tmpfs tmpfs {path}"
+        for path in ("/run/dhcpcd", "/var/lib/dhcpcd")
+    )
+    return _Program(
+        argv=(
+            *("sh", "-c", f'{private} && echo $$ > "$0" && exec "$@"', str(pid)),
+            *("dhcpcd", "--nobackground", "--config", str(_DHCP_CONFIG), interface),
+        ),
+        pid=pid,
+        ready=pid,
+        log=directory / f"{interface}.dhcp.log",
+        mark="dhcpcd",
+        reload=signal.SIGHUP,
+    )
 
 
 def _keepalived_program(config: Path, pid: Path, *more: str) -> _Program:
