@@ -19,12 +19,25 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HealthMonitor:
+    """How members are probed; times in seconds."""
+
+    type: str
+    delay: int = 2
+    timeout: int = 1
+    fall: int = 2
+    rise: int = 1
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
     """Members that share the requests of a listener."""
 
     members: tuple[Member, ...]
     lb_algorithm: str = "ROUND_ROBIN"
     protocol: str = "HTTP"
+    monitor: HealthMonitor | None = None
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 

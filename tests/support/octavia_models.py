@@ -136,7 +136,25 @@ def _pool(balancer: Any, listener: Any, description: Description) -> Any:
         provisioning_status=constants.ACTIVE,
     )
     pool.members = [_member(pool, item) for item in description["members"]]
+    if description["monitor"]:
+        pool.health_monitor = _monitor(pool, description["monitor"])
     return pool
+
+
+def _monitor(pool: Any, description: Description) -> Any:
+    return data_models.HealthMonitor(
+        id=description["id"],
+        project_id=PROJECT_ID,
+        pool=pool,
+        pool_id=pool.id,
+        type=description["type"],
+        delay=description["delay"],
+        timeout=description["timeout"],
+        fall_threshold=description["fall"],
+        rise_threshold=description["rise"],
+        enabled=True,
+        provisioning_status=constants.ACTIVE,
+    )
 
 
 def _member(pool: Any, description: Description) -> Any:
