@@ -3,7 +3,9 @@
 
 import contextlib
 import errno
+import fcntl
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
@@ -30,6 +32,11 @@ _UDEV_QUEUE = Path("/run/udev/queue")
 _IPV6_SETTINGS = Path("/proc/sys/net/ipv6/conf")
 # Heed router advertisements although packets are forwarded (kernel's ip-sysctl.rst).
 _ACCEPT_RA_ALWAYS = "2"
+
+# struct ifreq of 64-bit Linux, with the name alone; linux/sockios.h
+_IFREQ = "16s24x"
+_SIOCGIFFLAGS = 0x8913
+_SIOCGIFHWADDR = 0x8927
 
 # linux/rtnetlink.h and linux/if_addr.h
 _PROTOCOL_STATIC = 4
@@ -113,18 +120,25 @@ class NetlinkNetwork:
 
     def outside(self, mac: str) -> Link | None:
         """See Network."""
+        found = _link_with(None, mac)
+        if found is None:
+            return None
+        index, name = found
         with self._netlink(None) as netlink:
-            return _link_with(netlink, mac)
+            in_use = any(
+                entry["scope"] == _SCOPE_UNIVERSE for entry in netlink.get_addr(index=index)
+            )
+        return Link(index=index, name=name, in_use=in_use)
 
     def inside(self, mac: str) -> Link | None:
         """See Network."""
-        with self._netlink(self._netns) as netlink:
-            return _link_with(netlink, mac)
+        found = _link_with(self._netns, mac)
+        return None if found is None else Link(index=found[0], name=found[1], in_use=True)
 
     def names(self) -> frozenset[str]:
         """See Network."""
-        with self._netlink(self._netns) as netlink:
-            return frozenset(link.get_attr("IFLA_IFNAME") for link in netlink.get_links())
+        found = namespace.call(self._netns, socket.if_nameindex)
+        return frozenset(name for _, name in found)
 
     def addresses(self, name: str) -> tuple[IPInterface, ...]:
         """See Network."""
@@ -208,7 +222,8 @@ class NetlinkNetwork:
     @contextlib.contextmanager
     def _netlink(self, netns: str | None) -> Iterator[Any]:
         try:
-            netlink = namespace.call(netns, IPRoute)
+            # With strict checks the kernel itself leaves out what belongs to other interfaces.
+            netlink = namespace.call(netns, lambda: IPRoute(strict_check=True))
         except OSError as exc:
             raise AgentError("Netlink is not available", str(exc)) from exc
         try:
@@ -256,24 +271,32 @@ def _tolerate(kind: str) -> Iterator[None]:
             raise
 
 
-def _link_with(netlink: Any, mac: str) -> Link | None:
+def _links() -> Iterator[tuple[int, str, str, int]]:
+    """Index, name, MAC address and flags of every interface of the calling thread's namespace.
+
+    By ioctl(2), see netdevice(7): a dump by netlink brings two hundred attributes of each.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        for index, name in socket.if_nameindex():
+            request = struct.pack(_IFREQ, name.encode())
+            # It may go while it is looked at.
+            with contextlib.suppress(OSError):
+                address = fcntl.ioctl(sock, _SIOCGIFHWADDR, request)[18:24]
+                (flags,) = struct.unpack_from("H", fcntl.ioctl(sock, _SIOCGIFFLAGS, request), 16)
+                yield index, name, address.hex(":"), flags
+
+
+def _link_with(netns: str | None, mac: str) -> tuple[int, str] | None:
+    """Index and name of the interface that has a MAC address."""
     found = [
-        link
-        for link in netlink.get_links()
-        if link.get_attr("IFLA_ADDRESS") == mac and not link["flags"] & _FLAG_LOOPBACK
+        (index, name)
+        for index, name, address, flags in namespace.call(netns, lambda: list(_links()))
+        if address == mac and not flags & _FLAG_LOOPBACK
     ]
-    if not found:
-        return None
     if len(found) > 1:
-        names = " and ".join(link.get_attr("IFLA_IFNAME") for link in found)
+        names = " and ".join(name for _, name in found)
         raise InvalidRequest("Duplicate MAC address", f"{names} both have {mac}")
-    (link,) = found
-    index = link["index"]
-    return Link(
-        index=index,
-        name=link.get_attr("IFLA_IFNAME"),
-        in_use=any(entry["scope"] == _SCOPE_UNIVERSE for entry in netlink.get_addr(index=index)),
-    )
+    return found[0] if found else None
 
 
 def _index(netlink: Any, name: str) -> int:
