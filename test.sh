@@ -30,6 +30,7 @@ ip|iproute2|iproute
 keepalived|keepalived|keepalived
 mke2fs|e2fsprogs|e2fsprogs
 mkfs.vfat|dosfstools|dosfstools
+nc|netcat-openbsd|nmap-ncat
 openssl|openssl|openssl
 ping|iputils-ping|iputils
 python_venv|python3-venv|python3

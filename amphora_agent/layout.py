@@ -100,6 +100,26 @@ class Layout:
         return self.base / "vrrp" / "octavia-keepalived.pid"
 
     @property
+    def check_script(self) -> Path:
+        """What keepalived runs to know whether this amphora may hold the VIP."""
+        return self.base / "vrrp" / "check_script.sh"
+
+    @property
+    def check_scripts_dir(self) -> Path:
+        """The scripts that `check_script` runs."""
+        return self.base / "vrrp" / "check_scripts"
+
+    @property
+    def haproxy_check_script(self) -> Path:
+        """Asks the haproxy of every load balancer that is to run."""
+        return self.check_scripts_dir / "haproxy_check_script.sh"
+
+    @property
+    def lvs_check_script(self) -> Path:
+        """Looks after the keepalived of every UDP and SCTP listener."""
+        return self.check_scripts_dir / "lvs_udp_check.sh"
+
+    @property
     def vip_rules(self) -> Path:
         """What may come in through the VIP's NIC where Neutron has no firewall (SR-IOV)."""
         return self.base / "vip-rules.json"
@@ -108,6 +128,11 @@ class Layout:
     def lvs_dir(self) -> Path:
         """Configurations and process ids of UDP and SCTP listeners."""
         return self.base / "lvs"
+
+    @property
+    def udp_check(self) -> Path:
+        """keepalived's check of UDP-CONNECT health monitors."""
+        return self.lvs_dir / "check" / "udp_check.sh"
 
     def lvs_config(self, listener_id: str) -> Path:
         """The configuration of one UDP or SCTP listener."""
@@ -130,17 +155,13 @@ class Layout:
         """The configuration that haproxy runs or will start with."""
         return self.lb_dir(lb_id) / "haproxy.cfg"
 
-    def haproxy_config_new(self, lb_id: str) -> Path:
-        """An uploaded configuration before it has been checked."""
-        return self.lb_dir(lb_id) / "haproxy.cfg.new"
-
-    def haproxy_config_failed(self, lb_id: str) -> Path:
-        """The last refused configuration, kept for the operator."""
-        return self.lb_dir(lb_id) / "haproxy.cfg.new-failed"
-
     def haproxy_environment(self, lb_id: str) -> Path:
         """Variables of the haproxy unit of one load balancer."""
         return self.lb_dir(lb_id) / "haproxy.env"
+
+    def haproxy_stopped(self, lb_id: str) -> Path:
+        """Exists from a controller's stop to the next start: nobody has to answer meanwhile."""
+        return self.lb_dir(lb_id) / "stopped"
 
     def haproxy_pid(self, lb_id: str) -> Path:
         """Process id of the haproxy master."""

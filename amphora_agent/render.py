@@ -3,8 +3,10 @@
 
 import base64
 import hashlib
+import shlex
 from collections.abc import Iterable
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import jinja2
@@ -40,6 +42,34 @@ def peer_name(amphora_id: str) -> str:
 def haproxy_environment(amphora_id: str) -> str:
     """Variables of the unit haproxy@.service."""
     return _template("haproxy.env.j2").render(peer_name=peer_name(amphora_id))
+
+
+def check_script(directory: Path) -> str:
+    """keepalived's track script, which runs every script of a directory."""
+    return _template("check_script.sh.j2").render(directory=str(directory))
+
+
+def haproxy_check_script(sockets: Iterable[str] | None) -> str:
+    """The check that haproxy answers on each stats socket; without any, it succeeds.
+
+    Args:
+        sockets: None while there is nothing to serve: then the check fails.
+    """
+    return _template("haproxy_check_script.sh.j2").render(sockets=sockets)
+
+
+def lvs_check_script(stem: Path) -> str:
+    """The check that the keepalived of every UDP and SCTP listener lives.
+
+    Args:
+        stem: path of a process id file up to the id of the listener.
+    """
+    return _template("lvs_udp_check.sh.j2").render(stem=str(stem))
+
+
+def udp_check() -> str:
+    """keepalived's check of UDP-CONNECT health monitors."""
+    return _template("udp_check.sh.j2").render()
 
 
 def interface_json(interface: Interface, plug: NetworkPlug) -> bytes:
@@ -152,7 +182,7 @@ def _route(route: Route) -> dict[str, object]:
 
 @cache
 def _environment() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.PackageLoader("amphora_agent", "templates"),
         undefined=jinja2.StrictUndefined,
         finalize=_one_line,
@@ -162,6 +192,9 @@ def _environment() -> jinja2.Environment:
         # The texts are configuration files; HTML's entities would be wrong in them.
         autoescape=False,  # noqa: S701
     )
+    # A value as one word of a shell script.
+    environment.filters["quote"] = shlex.quote
+    return environment
 
 
 def _template(name: str) -> jinja2.Template:

@@ -7,7 +7,7 @@ from typing import Any
 
 from amphora_agent.errors import AgentError
 from amphora_agent.layout import haproxy_unit, lvs_unit
-from amphora_agent.operations import listeners, lvs
+from amphora_agent.operations import inventory, listeners
 from amphora_agent.operations.context import Context
 
 LOG = logging.getLogger(__name__)
@@ -37,8 +37,8 @@ def details(context: Context, api_version: str = API_VERSION) -> dict[str, Any]:
     memory = host.memory()
     cpu = host.cpu()
     used, available = host.disk()
-    haproxy_ids = listeners.haproxy_ids(context)
-    lvs_ids = lvs.listener_ids(context)
+    haproxy_ids = inventory.haproxy_ids(context)
+    lvs_ids = inventory.lvs_ids(context)
     frontends = [f.name for lb_id in haproxy_ids for f in listeners.frontends(context, lb_id)]
     return {
         **info(context, api_version),

@@ -9,9 +9,9 @@ import logging
 
 from amphora_agent import parse
 from amphora_agent.errors import NotFound
-from amphora_agent.layout import haproxy_unit, is_object_id
+from amphora_agent.layout import haproxy_unit
 from amphora_agent.models import Action, ListenerStatus
-from amphora_agent.operations import loadbalancer, lvs
+from amphora_agent.operations import inventory, loadbalancer, lvs
 from amphora_agent.operations.context import Context
 
 LOG = logging.getLogger(__name__)
@@ -41,20 +41,14 @@ def delete(context: Context, object_id: str) -> None:
         loadbalancer.delete(context, object_id)
 
 
-def haproxy_ids(context: Context) -> list[str]:
-    """Ids of what haproxy has a configuration for, in order."""
-    configs = context.settings.base_path.glob("*/haproxy.cfg")
-    return sorted(path.parent.name for path in configs if is_object_id(path.parent.name))
-
-
 def statuses(context: Context) -> list[ListenerStatus]:
     """Every listener. Those of haproxy are always ACTIVE: what they do, heartbeats tell."""
     served = [
         ListenerStatus(uuid=frontend.name, status="ACTIVE", type=_type(frontend))
-        for lb_id in haproxy_ids(context)
+        for lb_id in inventory.haproxy_ids(context)
         for frontend in frontends(context, lb_id)
     ]
-    return served + [lvs.status(context, name) for name in lvs.listener_ids(context)]
+    return served + [lvs.status(context, name) for name in inventory.lvs_ids(context)]
 
 
 def status(context: Context, listener_id: str) -> ListenerStatus:

@@ -3,11 +3,13 @@
 
 import logging
 import time
+from pathlib import Path
 
 from amphora_agent import parse, render, validate
-from amphora_agent.errors import AgentError, CommandFailed, InvalidRequest, NotFound
+from amphora_agent.errors import AgentError, CommandFailed, NotFound, Refused
 from amphora_agent.layout import haproxy_unit
 from amphora_agent.models import Action
+from amphora_agent.operations import check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
@@ -29,23 +31,16 @@ def upload(context: Context, amphora_id: str, lb_id: str, content: bytes) -> str
     Raises:
         InvalidRequest: it is not UTF-8, or haproxy refuses it; the details are haproxy's words.
     """
-    config = validate.utf8(content, "haproxy.cfg")
     layout = context.settings.layout
-    new = layout.haproxy_config_new(lb_id)
-    with context.locks.hold(lb_id):
-        files.make_directory(layout.lb_dir(lb_id))
-        files.write_atomic(new, parse.without_group(config).encode(), mode=0o600)
-        try:
-            context.haproxy.check((new, layout.user_group), render.peer_name(amphora_id))
-        except CommandFailed as exc:
-            files.rename(new, layout.haproxy_config_failed(lb_id))
-            # It did not end by itself: that says nothing about the configuration.
-            if exc.returncode is None or exc.returncode < 0:
-                raise
-            raise InvalidRequest("Invalid request", exc.output) from exc
+    text = parse.without_group(validate.utf8(content, "haproxy.cfg"))
+
+    def prepare(new: Path) -> None:
+        _check(context, new, render.peer_name(amphora_id))
         environment = render.haproxy_environment(amphora_id).encode()
-        files.write_atomic(layout.haproxy_environment(lb_id), environment, mode=0o644)
-        files.rename(new, layout.haproxy_config(lb_id))
+        files.write_if_different(layout.haproxy_environment(lb_id), environment, mode=0o644)
+
+    with context.locks.hold(lb_id):
+        staging.store(layout.haproxy_config(lb_id), text, mode=0o600, prepare=prepare)
     return md5sum(content)
 
 
@@ -80,6 +75,7 @@ def act(context: Context, lb_id: str, action: Action) -> str:
     with context.locks.hold(lb_id):
         if not is_configured(context, lb_id):
             raise _not_found(lb_id)
+        _expect(context, lb_id, runs=action is not Action.STOP)
         try:
             if action is Action.STOP:
                 context.services.stop(unit)
@@ -101,6 +97,8 @@ def delete(context: Context, lb_id: str) -> None:
     """
     layout = context.settings.layout
     with context.locks.hold(lb_id):
+        if is_configured(context, lb_id):
+            _expect(context, lb_id, runs=False)
         try:
             context.services.stop(haproxy_unit(lb_id))
         except CommandFailed as exc:
@@ -118,6 +116,35 @@ _GERUND = {Action.START: "starting", Action.STOP: "stopping", Action.RELOAD: "re
 
 def _not_found(lb_id: str) -> NotFound:
     return NotFound("Loadbalancer Not Found", f"no haproxy configuration was uploaded for {lb_id}")
+
+
+def _check(context: Context, new: Path, peer_name: str) -> None:
+    """Let haproxy read a configuration.
+
+    Raises:
+        Refused: it finds faults; the details are its words.
+        CommandFailed: it did not end by itself, which says nothing about the configuration.
+    """
+    try:
+        context.haproxy.check((new, context.settings.layout.user_group), peer_name)
+    except CommandFailed as exc:
+        if exc.returncode is None or exc.returncode < 0:
+            raise
+        raise Refused(f"haproxy refuses {new.name}", exc.output) from exc
+
+
+def _expect(context: Context, lb_id: str, *, runs: bool) -> None:
+    """Have the amphora's fitness for the VIP depend on a haproxy from now on, or no longer.
+
+    Before anything is done about the haproxy itself, so that one that is stopped on purpose is not
+    taken for a failure, and one that does not start is.
+    """
+    stopped = context.settings.layout.haproxy_stopped(lb_id)
+    if runs:
+        files.remove(stopped)
+    else:
+        files.write_if_different(stopped, b"", mode=0o644)
+    check_scripts.refresh(context)
 
 
 def _reload(context: Context, lb_id: str) -> None:

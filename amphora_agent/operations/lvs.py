@@ -1,13 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
 """UDP and SCTP listeners: one keepalived each, which programs the kernel's IPVS."""
 
+from pathlib import Path
+
+from amphora_agent import render, validate
 from amphora_agent.errors import AgentError, CommandFailed, NotFound
-from amphora_agent.layout import is_object_id, lvs_unit
+from amphora_agent.layout import lvs_unit
 from amphora_agent.models import Action, ListenerStatus
-from amphora_agent.operations import keepalived_config
+from amphora_agent.operations import check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
+
+# root alone runs it, from keepalived.
+_UDP_CHECK_MODE = 0o100
 
 _DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "restarted"}
 
@@ -15,13 +21,24 @@ _DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "restar
 def upload(context: Context, listener_id: str, content: bytes) -> str:
     """Check a listener's configuration and store it; returns the MD5 of the bytes in hexadecimal.
 
-    The running keepalived is not touched.
+    The scripts that it needs are written first. The running keepalived is not touched.
 
     Raises:
         InvalidRequest: keepalived refuses it; the details are its words.
     """
+    layout = context.settings.layout
+    config = layout.lvs_config(listener_id)
+    text = validate.utf8(content, config.name)
+
+    def prepare(new: Path) -> None:
+        staging.check_keepalived(context, new)
+        check_scripts.refresh(context, lvs_comes=True)
+
     with context.locks.hold(listener_id):
-        keepalived_config.store(context, context.settings.layout.lvs_config(listener_id), content)
+        files.write_if_different(
+            layout.udp_check, render.udp_check().encode(), mode=_UDP_CHECK_MODE
+        )
+        staging.store(config, text, mode=0o644, prepare=prepare)
     return md5sum(content)
 
 
@@ -51,23 +68,22 @@ def is_known(context: Context, listener_id: str) -> bool:
 def act(context: Context, listener_id: str, action: Action) -> str:
     """Start, stop or reload a listener's keepalived; returns what was done.
 
-    A reload is a restart: keepalived does not put back, at a reload, members that IPVS has lost.
-
     Raises:
         NotFound: no configuration was uploaded.
         AgentError: the service manager or keepalived failed; the details are their words.
     """
     unit = lvs_unit(listener_id)
-    steps = {
-        Action.START: context.services.start,
-        Action.STOP: context.services.stop,
-        Action.RELOAD: context.services.restart,
-    }
     with context.locks.hold(listener_id):
         if not is_configured(context, listener_id):
             raise _not_found(listener_id)
+        check_scripts.refresh(context)
         try:
-            steps[action](unit)
+            if action is Action.START:
+                context.services.start(unit)
+            elif action is Action.STOP:
+                context.services.stop(unit)
+            else:
+                _reload(context, unit)
         except CommandFailed as exc:
             raise AgentError(
                 f"Failed to {action} keepalivedlvs listener {listener_id}", str(exc)
@@ -83,6 +99,7 @@ def delete(context: Context, listener_id: str) -> None:
     """
     config = context.settings.layout.lvs_config(listener_id)
     with context.locks.hold(listener_id):
+        check_scripts.refresh(context)
         try:
             context.services.stop(lvs_unit(listener_id))
         except CommandFailed as exc:
@@ -91,14 +108,6 @@ def delete(context: Context, listener_id: str) -> None:
         files.remove(config)
         for path in config.parent.glob(f"{config.stem}.*"):
             files.remove(path)
-
-
-def listener_ids(context: Context) -> list[str]:
-    """Ids of the listeners that have a configuration, in order."""
-    prefix = context.settings.layout.lvs_config("").stem
-    found = context.settings.layout.lvs_dir.glob(f"{prefix}*.conf")
-    ids = (path.stem.removeprefix(prefix) for path in found)
-    return sorted(name for name in ids if is_object_id(name))
 
 
 def status(context: Context, listener_id: str) -> ListenerStatus:
@@ -110,6 +119,14 @@ def status(context: Context, listener_id: str) -> ListenerStatus:
         # keepalived removes its pid file when it is stopped, not when it dies.
         state = "ERROR"
     return ListenerStatus(uuid=listener_id, status=state, type="UDP")
+
+
+def _reload(context: Context, unit: str) -> None:
+    """Let keepalived take over a new configuration: by a restart.
+
+    At a reload it does not put back members that IPVS has lost meanwhile.
+    """
+    context.services.restart(unit)
 
 
 def _not_found(listener_id: str) -> NotFound:

@@ -24,6 +24,8 @@ def _directories(context: Context) -> Iterator[Path]:
     settings = context.settings
     yield settings.agent_server_network_dir
     yield settings.agent_server_cert.parent
+    yield settings.layout.check_scripts_dir
+    yield settings.layout.udp_check.parent
     # Not `base_path` itself: the sender of heartbeats may be writing there at this moment.
     for parent in (settings.base_path, settings.base_cert_dir):
         if parent.is_dir():

@@ -1,10 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """VRRP: the keepalived of an amphora that is one of a pair."""
 
+from functools import partial
+
+from amphora_agent import validate
 from amphora_agent.errors import AgentError, CommandFailed
 from amphora_agent.layout import KEEPALIVED_UNIT
 from amphora_agent.models import Action
-from amphora_agent.operations import keepalived_config
+from amphora_agent.operations import check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 
@@ -15,13 +18,17 @@ _DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "reload
 def upload(context: Context, content: bytes) -> str:
     """Check a VRRP configuration and store it; returns the MD5 of the bytes in hexadecimal.
 
-    From here on the amphora's heartbeats depend on keepalived. The running one is not touched.
+    The script that it names is written first. From then on the amphora's heartbeats depend on
+    keepalived. The running one is not touched.
 
     Raises:
         InvalidRequest: keepalived refuses it; the details are its words.
     """
     with context.locks.hold(_LOCK):
-        keepalived_config.store(context, context.settings.layout.keepalived_config, content)
+        config = context.settings.layout.keepalived_config
+        text = validate.utf8(content, config.name)
+        check_scripts.write(context)
+        staging.store(config, text, mode=0o644, prepare=partial(staging.check_keepalived, context))
     return md5sum(content)
 
 
@@ -39,6 +46,8 @@ def act(context: Context, action: Action) -> str:
         config = context.settings.layout.keepalived_config
         if action is not Action.STOP and not config.exists():
             raise AgentError(problem, "no configuration was uploaded: PUT vrrp/upload comes first")
+        if action is not Action.STOP:
+            check_scripts.write(context)
         try:
             if action is Action.STOP:
                 context.services.stop(KEEPALIVED_UNIT)

@@ -5,6 +5,7 @@ import contextlib
 import os
 import re
 import shutil
+import stat
 import tempfile
 from pathlib import Path
 
@@ -34,6 +35,19 @@ def write_atomic(path: Path, data: bytes, *, mode: int) -> None:
             os.unlink(temporary)
         raise
     sync_directory(path.parent)
+
+
+def write_if_different(path: Path, data: bytes, *, mode: int) -> None:
+    """Bring a file and its directory to a content and a mode; one that has both is not touched.
+
+    Raises:
+        OSError: the file is as before.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if path.read_bytes() == data and stat.S_IMODE(path.stat().st_mode) == mode:
+            return
+    make_directory(path.parent)
+    write_atomic(path, data, mode=mode)
 
 
 def make_directory(path: Path) -> None:

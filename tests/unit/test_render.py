@@ -3,12 +3,16 @@
 
 import dataclasses
 import json
+import subprocess
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
 from amphora_agent import plan, render, validate
+from amphora_agent.errors import InvalidRequest
 from amphora_agent.models import HostRoute, NetworkPlug, Topology
+from tests.support import need
 from tests.unit.test_plan import GATEWAY, NETWORK_PLUG, PLUG
 
 
@@ -28,6 +32,61 @@ def test_haproxy_environment_names_the_peer() -> None:
     """The unit's variable file holds the peer name and nothing else."""
     text = render.haproxy_environment("00000000-0000-4000-8000-000000000001")
     assert text == "HAPROXY_PEER=Mp7E9EPp3XUxn3cIFsXB7jN-ITQ\n"
+
+
+@pytest.mark.parametrize(
+    ("sockets", "code"),
+    [
+        (None, "exit 1"),
+        ([], "exec haproxy-vrrp-check"),
+        (
+            ["/x/a.sock", "/x y/b'c.sock"],
+            """exec haproxy-vrrp-check /x/a.sock '/x y/b'"'"'c.sock'""",
+        ),
+    ],
+)
+def test_haproxy_check_script_asks_each_socket(sockets: list[str] | None, code: str) -> None:
+    """Without a load balancer it fails, with some it asks each; a path is one word of the shell."""
+    text = render.haproxy_check_script(sockets)
+    assert [line for line in text.splitlines() if not line.startswith("#")] == [code]
+    assert text.endswith("\n")
+
+
+def test_check_script_with_a_line_break_is_refused() -> None:
+    """A path that could begin a line of its own is none."""
+    with pytest.raises(InvalidRequest, match="line break"):
+        render.haproxy_check_script(["/x\nreboot"])
+
+
+@pytest.mark.parametrize("directory", ["plain", "a b", "it's", "$(exit 9)", "`exit 9`", "*"])
+def test_check_script_runs_a_directory_of_any_name(tmp_path: Path, directory: str) -> None:
+    """The track script finds its parts wherever they lie; an empty directory is no failure."""
+    parts = tmp_path / directory
+    parts.mkdir()
+    script = tmp_path / "check_script.sh"
+    script.write_text(render.check_script(parts))
+    for status in (0, 5):
+        assert subprocess.run(["sh", str(script)], check=False, timeout=30).returncode == status
+        (parts / "part.sh").write_text("exit 5\n")
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        render.check_script(Path("/x y/z")),
+        "#!/bin/sh\n" + render.haproxy_check_script(["/x/a.sock", "/x y/b'c.sock"]),
+        "#!/bin/sh\n" + render.haproxy_check_script(None),
+        "#!/bin/sh\n" + render.lvs_check_script(Path("/x y/z-")),
+        render.udp_check(),
+    ],
+)
+def test_scripts_pass_shellcheck(script: str) -> None:
+    """shellcheck finds nothing in a rendered script."""
+    need.programs("shellcheck")
+    done = subprocess.run(
+        ["shellcheck", "-"], input=script, capture_output=True, text=True, check=False, timeout=30
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_interface_json_keeps_everything() -> None:
