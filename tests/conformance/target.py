@@ -54,29 +54,39 @@ class Files(Protocol):
 
 
 class LocalFiles:
-    """Files of an agent that runs on this machine."""
+    """Files of an agent that runs on this machine.
+
+    Args:
+        root: its root directory, if it runs in a container.
+    """
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        self._root = root
 
     def read(self, path: PurePosixPath) -> bytes | None:
         """See Files."""
         try:
-            return Path(path).read_bytes()
+            return self._at(path).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
     def write(self, path: PurePosixPath, content: bytes) -> None:
         """See Files."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        Path(path).write_bytes(content)
+        self._at(path).parent.mkdir(parents=True, exist_ok=True)
+        self._at(path).write_bytes(content)
 
     def names(self, directory: PurePosixPath) -> set[str]:
         """See Files."""
-        if not Path(directory).is_dir():
+        if not self._at(directory).is_dir():
             return set()
-        return {entry.name for entry in Path(directory).iterdir()}
+        return {entry.name for entry in self._at(directory).iterdir()}
 
     def mode(self, path: PurePosixPath) -> int:
         """See Files."""
-        return Path(path).stat().st_mode & 0o7777
+        return self._at(path).stat().st_mode & 0o7777
+
+    def _at(self, path: PurePosixPath) -> Path:
+        return self._root / path.relative_to("/")
 
 
 class RemoteFiles:

@@ -70,6 +70,13 @@ class Namespace:
         self.ip("tuntap", "add", "dev", name, "mode", "tap")
         self.ip("link", "set", name, "master", bridge, "up")
 
+    def add_nic(self, name: str, *, mac: str, mtu: int, bridge: str) -> None:
+        """Add a NIC whose other end is a port of `bridge`; a container can take it."""
+        port = f"p-{name}"
+        self.ip("link", "add", name, "address", mac, "mtu", str(mtu), "type", "veth",
+                "peer", "name", port)  # fmt: skip
+        self.ip("link", "set", port, "mtu", str(mtu), "master", bridge, "up")
+
 
 @contextmanager
 def namespace(label: str) -> Iterator[Namespace]:

@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An amphora that loses its power comes back as it was, in the right order, by itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.container.conftest import VIP_MAC, Yard
+from tests.support import lab, waiting
+from tests.support.balancer import Listener, LoadBalancer, Member, Pool, VipPort
+from tests.support.guest import Plan
+from tests.support.http_member import fetch, http_member
+from tests.support.octavia_driver import Octavia
+
+_DEADLINE_S = 60
+
+
+@pytest.fixture
+def balancer(plan: Plan) -> Iterator[LoadBalancer]:
+    """One HTTP listener with two members."""
+    inside = plan.networks.namespace
+    one, two = plan.networks.add_member_address(31), plan.networks.add_member_address(32)
+    pool = Pool(members=(Member(address=one, port=80), Member(address=two, port=80)))
+    with http_member(inside, "one", one), http_member(inside, "two", two):
+        yield LoadBalancer(
+            vip=lab.VIP[6], amphora=plan.amphora, listeners=(Listener(port=80, pool=pool),)
+        )
+
+
+def answers(plan: Plan, balancer: LoadBalancer) -> list[str] | None:
+    """Who answered each of four requests through the VIP; None while nobody does."""
+    try:
+        inside = plan.networks.namespace
+        return sorted(fetch(inside, balancer.vip, 80).text for _ in range(4))
+    except OSError:
+        return None
+
+
+def test_traffic_returns_after_a_power_cut(
+    plan: Plan, yard: Yard, controller: Octavia, balancer: LoadBalancer, tmp_path: Path
+) -> None:
+    """NICs, addresses and haproxy are back without a call; haproxy came after the namespace."""
+    inside = plan.networks.namespace
+    port = VipPort(mac=VIP_MAC, subnet=lab.VIP, gateway=plan.networks.gateway, mtu=lab.MTU)
+
+    def attach_vip_nic() -> None:
+        inside.add_nic("vip0", mac=VIP_MAC, mtu=lab.MTU, bridge=lab.VIP_BRIDGE)
+
+    with yard.boot(plan, tmp_path) as amphora:
+        attach_vip_nic()
+        amphora.plug(inside, "vip0")
+        controller.post_vip_plug(balancer, port).result(timeout=_DEADLINE_S)
+        controller.update(balancer)
+        assert answers(plan, balancer) == ["one", "one", "two", "two"]
+        amphora.run("sync")
+        amphora.kill()
+    before = len(controller.exchanges())
+    with yard.boot(plan, tmp_path) as amphora:
+        # A hypervisor's NIC is there before the boot. A container's comes a moment later, and
+        # without udev nobody tells systemd of it: the unit that udev starts is started by hand.
+        attach_vip_nic()
+        amphora.plug(inside, "vip0")
+        amphora.run("systemctl start amphora-nic@vip0")
+        waiting.until(
+            "traffic through the VIP",
+            lambda: answers(plan, balancer) == ["one", "one", "two", "two"] or None,
+            deadline_s=_DEADLINE_S,
+            every_s=0.2,
+        )
+        assert controller.exchanges()[before:] == []
+        namespace, haproxy = (
+            int(amphora.run(f"systemctl show --value --property={when}TimestampMonotonic {unit}"))
+            for unit, when in (
+                ("amphora-netns", "ActiveEnter"),
+                (f"haproxy@{balancer.id}", "InactiveExit"),
+            )
+        )
+        assert 0 < namespace <= haproxy
+        assert amphora.run("systemctl --failed --plain --no-legend") == ""
