@@ -5,6 +5,7 @@ from pathlib import Path
 
 from amphora_agent.operations.context import Context
 from amphora_agent.settings import Settings
+from amphora_agent.system.announcer import PacketAnnouncer
 from amphora_agent.system.haproxy import HaproxyProgram
 from amphora_agent.system.host import LinuxHost
 from amphora_agent.system.keepalived import KeepalivedProgram
@@ -28,4 +29,5 @@ def build_context(
         keepalived=KeepalivedProgram(netns),
         network=NetlinkNetwork(netns),
         host=LinuxHost(loaded.haproxy_cmd, netns),
+        announcer=PacketAnnouncer(netns),
     )

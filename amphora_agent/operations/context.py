@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from amphora_agent.settings import Settings
+from amphora_agent.system.announcer import Announcer
 from amphora_agent.system.haproxy import Haproxy
 from amphora_agent.system.host import Host
 from amphora_agent.system.keepalived import Keepalived
@@ -59,6 +60,7 @@ class Context:
     haproxy: Haproxy
     keepalived: Keepalived
     network: Network
+    announcer: Announcer
     host: Host
     locks: Locks = field(default_factory=Locks)
 

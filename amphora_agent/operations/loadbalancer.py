@@ -9,7 +9,7 @@ from amphora_agent import parse, render, validate
 from amphora_agent.errors import AgentError, CommandFailed, NotFound, Refused
 from amphora_agent.layout import haproxy_unit
 from amphora_agent.models import Action
-from amphora_agent.operations import check_scripts, staging
+from amphora_agent.operations import announcements, check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
@@ -82,10 +82,12 @@ def act(context: Context, lb_id: str, action: Action) -> str:
                 return f"Listener {lb_id} stopped"
             if action is Action.RELOAD and context.services.is_active(unit):
                 _reload(context, lb_id)
+                announcements.vips(context)
                 return f"Listener {lb_id} reloaded"
             context.services.start(unit)
         except AgentError as exc:
             raise AgentError(f"Error {_GERUND[action]} haproxy", str(exc)) from exc
+        announcements.vips(context)
     return f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
 
 

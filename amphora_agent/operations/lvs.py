@@ -7,7 +7,7 @@ from amphora_agent import render, validate
 from amphora_agent.errors import AgentError, CommandFailed, NotFound
 from amphora_agent.layout import lvs_unit
 from amphora_agent.models import Action, ListenerStatus
-from amphora_agent.operations import check_scripts, staging
+from amphora_agent.operations import announcements, check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
@@ -88,6 +88,8 @@ def act(context: Context, listener_id: str, action: Action) -> str:
             raise AgentError(
                 f"Failed to {action} keepalivedlvs listener {listener_id}", str(exc)
             ) from exc
+        if action is not Action.STOP:
+            announcements.vips(context)
     return f"keepalivedlvs listener {listener_id} {_DONE[action]}"
 
 

@@ -1,18 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """Plug NICs into the amphora's namespace."""
 
-import logging
 from dataclasses import replace
 
-from amphora_agent import plan, render, validate
+from amphora_agent import plan, render
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound
 from amphora_agent.layout import NETNS_UNIT, VIP_INTERFACE, dhcp_unit
 from amphora_agent.models import Interface, IPAddress, Link, NetworkPlug, VipPlug
-from amphora_agent.operations import interfaces
+from amphora_agent.operations import interfaces, plugged
 from amphora_agent.operations.context import Context
 from amphora_agent.system import files
-
-LOG = logging.getLogger(__name__)
 
 
 def vip(context: Context, plug: VipPlug, *, repeated: bool = False) -> str:
@@ -31,7 +28,7 @@ def vip(context: Context, plug: VipPlug, *, repeated: bool = False) -> str:
         AgentError: the kernel refused a step; what it said is in the details.
     """
     with interfaces.held(context):
-        remembered = _remembered(context)
+        remembered = plugged.vip_nic(context)
         fixed_ips = remembered.fixed_ips if remembered and remembered.mac == plug.mac else None
         desired = plan.vip_interface(plug, context.settings.topology, fixed_ips or ())
         request = NetworkPlug(
@@ -60,7 +57,7 @@ def network(context: Context, plug: NetworkPlug) -> str:
     """
     with interfaces.held(context):
         inside = _inside(context, plug.mac)
-        remembered = _remembered(context)
+        remembered = plugged.vip_nic(context)
         known_vip = remembered.vip if remembered and remembered.mac == plug.mac else None
         vip_plug = plan.with_remembered_vips(plug.vip, known_vip) if plug.vip else known_vip
         request = replace(plug, vip=vip_plug)
@@ -90,18 +87,6 @@ def interface_of(context: Context, address: IPAddress) -> str:
     if name is None:
         raise NotFound("Error interface not found for IP address", f"no interface has {address}")
     return name
-
-
-def _remembered(context: Context) -> NetworkPlug | None:
-    """What was plugged on the VIP's NIC."""
-    path = context.settings.layout.interface_file(VIP_INTERFACE)
-    try:
-        return validate.interface_plug(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except (OSError, InvalidRequest) as exc:
-        LOG.warning("What was plugged before is not known: %s: %s", path, exc)
-        return None
 
 
 def _inside(context: Context, mac: str) -> Link | None:
