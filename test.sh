@@ -31,6 +31,7 @@ keepalived|keepalived|keepalived
 mke2fs|e2fsprogs|e2fsprogs
 mkfs.vfat|dosfstools|dosfstools
 nc|netcat-openbsd|nmap-ncat
+nft|nftables|nftables
 openssl|openssl|openssl
 ping|iputils-ping|iputils
 python_venv|python3-venv|python3

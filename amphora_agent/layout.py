@@ -122,7 +122,12 @@ class Layout:
     @property
     def vip_rules(self) -> Path:
         """What may come in through the VIP's NIC where Neutron has no firewall (SR-IOV)."""
-        return self.base / "vip-rules.json"
+        return self.base / "nftables-vip.rules"
+
+    @property
+    def vip_rules_new(self) -> Path:
+        """The same before it has taken effect."""
+        return self.base / "nftables-vip.rules.new"
 
     @property
     def lvs_dir(self) -> Path:

@@ -10,6 +10,7 @@ from amphora_agent.system.haproxy import HaproxyProgram
 from amphora_agent.system.host import LinuxHost
 from amphora_agent.system.keepalived import KeepalivedProgram
 from amphora_agent.system.network import NetlinkNetwork
+from amphora_agent.system.nftables import NftProgram
 from amphora_agent.system.services import Services
 from amphora_agent.system.settings_store import SettingsStore
 
@@ -29,5 +30,6 @@ def build_context(
         keepalived=KeepalivedProgram(netns),
         network=NetlinkNetwork(netns),
         host=LinuxHost(loaded.haproxy_cmd, netns),
+        nftables=NftProgram(netns),
         announcer=PacketAnnouncer(netns),
     )

@@ -4,7 +4,7 @@
 import base64
 import hashlib
 import shlex
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,9 @@ from typing import Any
 import jinja2
 import msgspec
 
+from amphora_agent import nft
 from amphora_agent.errors import InvalidRequest
+from amphora_agent.layout import VIP_INTERFACE
 from amphora_agent.models import (
     FirewallRule,
     FixedIp,
@@ -108,12 +110,34 @@ def interface_json(interface: Interface, plug: NetworkPlug) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
 
 
-def firewall_json(rules: Iterable[FirewallRule]) -> bytes:
-    """Firewall rules as a file, in the format in which they came."""
-    document = [
-        {"protocol": rule.protocol, "cidr": _text(rule.cidr), "port": rule.port} for rule in rules
-    ]
-    return msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+def vip_firewall(rules: Iterable[FirewallRule]) -> str:
+    """Rules of nftables that let in through the VIP's NIC what `rules` say, and nothing else."""
+    # Listeners on one port with the same networks make equal rules.
+    accepted = dict.fromkeys(nft.accepted(rule) for rule in rules)
+    template = _template("nftables-vip.rules.j2")
+    return template.render(vip_interface=VIP_INTERFACE, accepted=accepted)
+
+
+def masquerade(
+    interface: str, ip_versions: Collection[int], *, change: nft.Change, track_tcp: bool
+) -> str:
+    """Rules of nftables for UDP and SCTP listeners; loading them twice changes nothing more.
+
+    UDP and SCTP that leave the interface are masqueraded, and TCP on it is not tracked.
+
+    Args:
+        change: add the interface to the rules, or take it, and only it, out of them.
+        track_tcp: track TCP nevertheless, as the firewall of an SR-IOV NIC needs it.
+
+    Raises:
+        InvalidRequest: no interface can be called so.
+    """
+    return _template("masquerade.nft.j2").render(
+        interface=nft.interface_name(interface),
+        tables=[nft.FAMILIES[version] for version in sorted(ip_versions)],
+        masqueraded=change is nft.Change.ADD,
+        untracked=change is nft.Change.ADD and not track_tcp,
+    )
 
 
 def _network_plug(plug: NetworkPlug) -> dict[str, object]:

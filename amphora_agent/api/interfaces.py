@@ -20,7 +20,7 @@ def blueprint(context: Context) -> Blueprint:
     @routes.put("/interface/<address>/rules")
     def rules(address: str) -> Response:
         plug.interface_of(context, validate.ip(address))
-        firewall.store(context, validate.firewall_rules(request.get_data()))
+        firewall.store_and_load(context, validate.firewall_rules(request.get_data()))
         return ok(200)
 
     return routes

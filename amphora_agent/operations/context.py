@@ -13,6 +13,7 @@ from amphora_agent.system.haproxy import Haproxy
 from amphora_agent.system.host import Host
 from amphora_agent.system.keepalived import Keepalived
 from amphora_agent.system.network import Network
+from amphora_agent.system.nftables import Nftables
 from amphora_agent.system.services import Services
 from amphora_agent.system.settings_store import SettingsStore
 
@@ -60,6 +61,7 @@ class Context:
     haproxy: Haproxy
     keepalived: Keepalived
     network: Network
+    nftables: Nftables
     announcer: Announcer
     host: Host
     locks: Locks = field(default_factory=Locks)

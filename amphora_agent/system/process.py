@@ -34,12 +34,15 @@ class Completed:
         return "\n".join(part for part in (self.stdout.rstrip(), self.stderr.rstrip()) if part)
 
 
-def run(argv: Sequence[str], *, timeout_s: float, check: bool = True) -> Completed:
-    """Run a program to its end, with closed input and a short environment.
+def run(
+    argv: Sequence[str], *, timeout_s: float, check: bool = True, stdin: bytes = b""
+) -> Completed:
+    """Run a program to its end, with a short environment.
 
     Args:
         timeout_s: seconds after which the program is killed.
         check: treat an exit status other than 0 as an error.
+        stdin: all that the program can read from its standard input.
 
     Raises:
         CommandFailed: the program is missing, ran out of time, or (with `check`) failed.
@@ -48,7 +51,7 @@ def run(argv: Sequence[str], *, timeout_s: float, check: bool = True) -> Complet
     try:
         done = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=stdin,
             capture_output=True,
             timeout=timeout_s,
             env=_ENVIRONMENT,

@@ -19,7 +19,7 @@ import pytest
 from tests.conformance.fixtures import *  # noqa: F403
 from tests.conformance.target import LocalFiles, Nic, Target
 from tests.functional.conftest import GATEWAY, LOOPBACK, NIC_MAC, Place, make_place
-from tests.support import pki
+from tests.support import need, pki
 from tests.support.netns import Namespace
 
 _VARIABLE = "AMPHORA_TARGET"
@@ -43,6 +43,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
     if os.environ.get(_VARIABLE):
         yield _named(os.environ)
         return
+    need.programs("nft")
     with ExitStack() as stack:
         place = stack.enter_context(make_place(pki.create(tmp_path_factory.mktemp("pki"))))
         _add_member_nic(place)

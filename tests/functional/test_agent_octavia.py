@@ -13,7 +13,7 @@ import pytest
 
 from tests.conformance import samples
 from tests.functional.conftest import GATEWAY, LOOPBACK, NIC_MAC, Place
-from tests.support import http_member
+from tests.support import http_member, need
 from tests.support.balancer import (
     Amphora,
     Listener,
@@ -268,6 +268,7 @@ def test_sequence_vrrp(story: Story) -> None:
 
 def test_sequence_rules(story: Story) -> None:
     """The rules of an SR-IOV port are replaced, also by none."""
+    need.programs("nft")
     for rules in (RULES, ()):
         said = story.twice(
             lambda rules=rules: story.controller.set_rules(  # type: ignore[misc]

@@ -9,7 +9,7 @@ import pytest
 
 from tests.functional.conftest import Place
 from tests.functional.keepalived_configs import vrrp_config
-from tests.support import need
+from tests.support import need, netns
 from tests.support.mutual_tls import Client
 
 ADDRESS = "198.51.100.4"
@@ -124,17 +124,25 @@ def test_vrrp_action_unknown_is_400(controller: Client) -> None:
 
 def test_interface_rules_are_kept_whole(controller: Client, agent: Place) -> None:
     """The complete list replaces the one before, and an empty one empties it."""
+    need.programs("nft")
     path = f"/1.0/interface/{ADDRESS}/rules"
     body = b'[{"protocol":"TCP","cidr":"192.0.2.1/24","port":80},' + (
         b'{"protocol":"vrrp","cidr":"198.51.100.5/32","port":112},'
         b'{"protocol":"UDP","cidr":null,"port":53}]'
     )
     assert controller.request("PUT", path, body).status == 200
-    stored = agent.base / "vip-rules.json"
+    stored = agent.base / "nftables-vip.rules"
     assert stored.stat().st_mode & 0o777 == 0o600
-    assert '"192.0.2.0/24"' in stored.read_text()
+    statements = ["saddr 192.0.2.0/24 tcp dport 80", "saddr 198.51.100.5 meta l4proto vrrp"]
+    for statement in (*statements, "udp dport 53"):
+        assert f"{statement} accept" in in_force(agent)
     assert controller.request("PUT", path, b"[]").status == 200
-    assert stored.read_text().split() == ["[]"]
+    assert "dport 53" not in in_force(agent) + stored.read_text()
+
+
+def in_force(agent: Place) -> str:
+    """The rules that the kernel has."""
+    return netns.run(*agent.inner.command("nft", "list", "ruleset"))
 
 
 @pytest.mark.parametrize(
@@ -154,9 +162,12 @@ def test_interface_rules_that_are_wrong(
     controller: Client, agent: Place, *, address: str, body: bytes, status: int, where: str
 ) -> None:
     """Each wrong request has its own answer, and changes nothing."""
+    need.programs("nft")
     assert controller.request("PUT", f"/1.0/interface/{ADDRESS}/rules", b"[]").status == 200
+    stored = agent.base / "nftables-vip.rules"
+    before = stored.read_bytes(), in_force(agent)
     answer = controller.request("PUT", f"/1.0/interface/{address}/rules", body)
     assert answer.status == status
     assert where in answer.body.decode()
     assert answer.json()["details"]
-    assert (agent.base / "vip-rules.json").read_text().split() == ["[]"]
+    assert (stored.read_bytes(), in_force(agent)) == before
