@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from amphora_agent import plan, validate
 from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.layout import Layout, dhcp_unit
-from amphora_agent.models import Interface, Link
+from amphora_agent.models import Interface, InterfaceType, Link
+from amphora_agent.operations import announcements, firewall
 from amphora_agent.operations.context import Context
 from amphora_agent.system import files, locks
 
@@ -66,6 +67,28 @@ def read(layout: Layout, name: str) -> Interface:
         raise InvalidRequest(
             f"{path} is broken", f"{exc.details}; plugging the NIC again writes it anew"
         ) from exc
+
+
+def establish(context: Context, desired: Interface) -> bool:
+    """Bring an interface in the namespace to its state, with what nftables does for it.
+
+    Returns whether anything was to be done to the interface itself.
+
+    Raises:
+        AgentError: the kernel or nft refused a step, or the state is not reached.
+    """
+    if desired.is_sriov and desired.type is InterfaceType.VIP:
+        # Before it is up: nobody else guards it.
+        firewall.load(context)
+    changed = converge(context, desired)
+    firewall.masquerade(context, desired.name, _ip_versions(desired), sriov=desired.is_sriov)
+    return changed
+
+
+def _ip_versions(desired: Interface) -> set[int]:
+    if desired.automatic:
+        return {4, 6}
+    return {entry.interface.version for entry in desired.addresses}
 
 
 def converge(context: Context, desired: Interface) -> bool:
@@ -153,9 +176,11 @@ def up(context: Context, name: str) -> bool:
         outside = locate(context, desired)
         if outside is not None:
             context.network.adopt(outside, name)
-        changed = converge(context, desired)
+        changed = establish(context, desired)
         if desired.automatic:
             context.services.request(dhcp_unit(name))
+        own = [entry.interface.ip for entry in desired.addresses if entry.owned]
+        announcements.addresses(context, name, own)
     return changed or outside is not None
 
 
@@ -173,6 +198,7 @@ def down(context: Context, name: str) -> bool:
             raise NotFound(f"Interface {name} is not there", "its NIC was unplugged, or is not up")
         if desired.automatic:
             context.services.stop(dhcp_unit(name))
+        firewall.unmasquerade(context, name, _ip_versions(desired))
         changed = False
         for _ in range(_ROUNDS):
             steps = plan.down(desired, network.live(name))

@@ -7,7 +7,7 @@ from amphora_agent import plan, render
 from amphora_agent.errors import AgentError, Conflict, InvalidRequest, NotFound
 from amphora_agent.layout import NETNS_UNIT, VIP_INTERFACE, dhcp_unit
 from amphora_agent.models import Interface, IPAddress, Link, NetworkPlug, VipPlug
-from amphora_agent.operations import interfaces, plugged
+from amphora_agent.operations import announcements, interfaces, plugged
 from amphora_agent.operations.context import Context
 from amphora_agent.system import files
 
@@ -39,6 +39,7 @@ def vip(context: Context, plug: VipPlug, *, repeated: bool = False) -> str:
             vip=plug,
         )
         changed = _establish(context, desired, request, problem="Error plugging VIP")
+        announcements.vips(context)
     if not changed and not repeated:
         raise Conflict("Interface already exists", f"{plug.vips[0].address} is on {desired.name}")
     addresses = ", ".join(entry.address.exploded for entry in plug.vips)
@@ -70,6 +71,8 @@ def network(context: Context, plug: NetworkPlug) -> str:
             problem = "Error plugging network"
             desired = plan.network_interface(plug, _name(context, plug.mac, inside))
         _establish(context, desired, request, problem=problem)
+        fixed_ips = [fixed_ip.interface.ip for fixed_ip in plug.fixed_ips or ()]
+        announcements.addresses(context, desired.name, fixed_ips)
     if inside is None:
         return f"Plugged on interface {desired.name}"
     return f"Updated existing interface {desired.name}"
@@ -126,7 +129,7 @@ def _establish(context: Context, desired: Interface, request: NetworkPlug, *, pr
             context.network.adopt(outside, desired.name)
         if stop_dhcp:
             context.services.stop(dhcp_unit(desired.name))
-        changed |= interfaces.converge(context, desired)
+        changed |= interfaces.establish(context, desired)
         if desired.automatic:
             interfaces.await_lease(context, desired)
     except (NotFound, InvalidRequest):

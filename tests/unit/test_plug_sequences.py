@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -17,7 +17,7 @@ import pytest
 
 from amphora_agent import validate
 from amphora_agent.errors import Conflict, NotFound
-from amphora_agent.models import IPInterface, Topology
+from amphora_agent.models import IPAddress, IPInterface, Topology
 from amphora_agent.operations import interfaces, plug
 from amphora_agent.operations.context import Context
 from amphora_agent.settings import Settings
@@ -53,6 +53,16 @@ class NoServices:
     def is_active(self, unit: str) -> bool:
         """See amphora_agent.system.services.Services."""
         return bool(unit)
+
+
+class Silent:
+    """Takes rule sets and announcements, which are tried elsewhere, and does nothing."""
+
+    def load(self, text: str) -> None:
+        """See amphora_agent.system.nftables.Nftables."""
+
+    def announce(self, interface: str, addresses: Collection[IPAddress]) -> None:
+        """See amphora_agent.system.announcer.Announcer."""
 
 
 @dataclass
@@ -237,6 +247,8 @@ def live(directory: Path, dice: random.Random) -> Life:
         keepalived=cast(Any, None),
         network=kernel,
         host=cast(Any, None),
+        nftables=Silent(),
+        announcer=Silent(),
     )
     return Life(context=context, kernel=kernel, dice=dice, topology=topology)
 
