@@ -130,7 +130,8 @@ class ProcessServices:
             return _dhcp_program(self._layout.interfaces, instance)
         if unit == KEEPALIVED_UNIT:
             config, pid = self._layout.keepalived_config, self._layout.keepalived_pid
-            return _keepalived_program(config, pid)
+            # Its usual place is one of the machine's, where two amphorae cannot share it.
+            return _keepalived_program(config, pid, f"--vrrp_pid={pid.with_suffix('.vrrp.pid')}")
         if name == "octavia-keepalivedlvs":
             pid, vrrp, check = self._layout.lvs_pids(instance)
             more = (f"--vrrp_pid={vrrp}", f"--checkers_pid={check}")
