@@ -7,6 +7,7 @@ import json
 import shlex
 import socket
 import ssl
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Mapping
@@ -35,6 +36,7 @@ _SERVER_PEM = PurePosixPath("/etc/octavia/certs/server.pem")
 _CONFIG_FILE = PurePosixPath("/etc/octavia/amphora-agent.conf")
 
 _DEADLINE_S = 30
+_REWRITE_DEADLINE_S = 2
 
 
 class Files(Protocol):
@@ -256,7 +258,11 @@ class Target:
     def running(self, lb_id: str = LB) -> list[str] | None:
         """Command line of the haproxy of a load balancer; None when it does not run."""
         files = self.look()
-        pid = files.read(self.base / lb_id / f"{lb_id}.pid")
+        path = self.base / lb_id / f"{lb_id}.pid"
+        deadline = time.monotonic() + _REWRITE_DEADLINE_S
+        # haproxy's master empties the file and writes it anew whenever it loads.
+        while (pid := files.read(path)) == b"" and time.monotonic() < deadline:
+            time.sleep(0.05)
         if not pid:
             return None
         line = files.read(PurePosixPath("/proc", pid.split()[0].decode(), "cmdline"))

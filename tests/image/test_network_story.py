@@ -72,7 +72,7 @@ def balancer(plan: Plan, members: Members) -> LoadBalancer:
     udp = Pool(
         protocol="UDP",
         members=(members.one, members.two),
-        monitor=HealthMonitor(type="UDP-CONNECT"),
+        monitor=HealthMonitor(type="UDP-CONNECT", delay=4, timeout=3),
     )
     return LoadBalancer(
         vip=lab.VIP[5],

@@ -42,8 +42,8 @@ mount -t overlay overlay -o "lowerdir=$DIRECTORY/lower,upperdir=$UPPER,workdir=$
     "$DIRECTORY/root"
 export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 exec systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$DIRECTORY/root" \\
-    --machine="$CGROUP" --private-network --network-interface="$NIC" --capability=all \\
-    --link-journal=no --console=pipe
+    --machine="$CGROUP" --private-network --capability=all --link-journal=no --console=pipe \\
+    --rlimit=RLIMIT_NOFILE=1048576
 """
 
 
@@ -136,7 +136,7 @@ def boot(disk: Disk, directory: Path, *, inside: Namespace, nic: str) -> Iterato
 
     Args:
         directory: of this container alone; a second boot goes on with what the first wrote.
-        inside: holds `nic`, which becomes the container's only one.
+        inside: holds `nic`, which becomes the container's first one.
     """
     upper, work = directory / "upper", directory / "work"
     upper.mkdir(exist_ok=True)
@@ -148,7 +148,6 @@ def boot(disk: Disk, directory: Path, *, inside: Namespace, nic: str) -> Iterato
         "CGROUP": cgroup,
         "DIRECTORY": str(directory),
         "DISK": str(disk.path),
-        "NIC": nic,
         "OFFSET": str(disk.offset),
         "UPPER": str(upper),
         "WORK": str(work),
@@ -164,6 +163,7 @@ def boot(disk: Disk, directory: Path, *, inside: Namespace, nic: str) -> Iterato
     try:
         container = Container(process, _first_process(process, directory))
         try:
+            container.plug(inside, nic)
             yield container
         finally:
             container.kill()
