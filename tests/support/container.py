@@ -42,8 +42,7 @@ mount -t overlay overlay -o "lowerdir=$DIRECTORY/lower,upperdir=$UPPER,workdir=$
     "$DIRECTORY/root"
 export SYSTEMD_NSPAWN_API_VFS_WRITABLE=network
 exec systemd-nspawn --quiet --register=no --keep-unit --boot --directory="$DIRECTORY/root" \\
-    --machine="$CGROUP" --private-network --capability=all --link-journal=no --console=pipe \\
-    --rlimit=RLIMIT_NOFILE=1048576
+    --machine="$CGROUP" --private-network --capability=all --link-journal=no --console=pipe
 """
 
 
