@@ -74,6 +74,19 @@ def test_lvs_config_that_keepalived_refuses_changes_nothing(
     assert controller.request("GET", CONFIG).body == good
 
 
+def test_lvs_upload_installs_the_check_of_udp_members(controller: Client, agent: Place) -> None:
+    """The script that rendered monitors name is there after any upload, for root to run."""
+    script = agent.base / "lvs/check/udp_check.sh"
+    content = lvs_config(agent.inner.name, LISTENER)
+    assert upload(controller, agent, content) == 200
+    script.unlink()
+    assert upload(controller, agent, content) == 200
+    assert script.stat().st_mode & 0o777 == 0o100
+    before = script.stat().st_ino
+    assert upload(controller, agent, content) == 200
+    assert script.stat().st_ino == before
+
+
 def test_lvs_config_of_an_unknown_listener_is_404(controller: Client) -> None:
     """An unknown listener is told as such."""
     answer = controller.request("GET", CONFIG)
