@@ -2,7 +2,6 @@
 """The amphora agent: waits for its files, then serves the API over mutual TLS."""
 
 import argparse
-import gc
 import logging
 import os
 import stat
@@ -10,20 +9,20 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from amphora_agent import layout, settings
+from amphora_agent.api import create_app
 from amphora_agent.errors import ConfigError
-from amphora_agent.server import Server, WsgiApplication
+from amphora_agent.operations import recovery
+from amphora_agent.operations.context import Context
+from amphora_agent.server import Server
 from amphora_agent.server_worker import Limits, Transport
 from amphora_agent.settings import Settings
 from amphora_agent.system.handshakes import Failures
 from amphora_agent.system.notify import Notifier
 from amphora_agent.system.services import Services, SystemdServices
 from amphora_agent.system.tls import ServerContexts
-
-if TYPE_CHECKING:
-    from amphora_agent.operations.context import Context
+from amphora_agent.wiring import build_context
 
 LOG = logging.getLogger(__name__)
 
@@ -41,25 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run(config_file: Path, *, services: Callable[[Settings], Services], netns: str) -> None:
-    """Wait for the files, then serve until a signal ends it; does not return.
+    """Wait for the files, then serve until a signal ends it.
 
     Args:
-        services: makes the service manager, in the process that serves.
+        services: makes the service manager.
         netns: name of the amphora's namespace.
     """
     loaded, contexts = wait_for_files(config_file)
     configure_logging(debug=loaded.debug)
     tighten_modes(config_file, loaded.agent_server_cert)
-
-    def build() -> "Context":
-        # Here and not above: only the worker process is to have in memory what serves requests.
-        from amphora_agent.wiring import build_context  # noqa: PLC0415
-
-        return build_context(
-            loaded, services=services(loaded), netns=netns, config_file=config_file
-        )
-
-    serve(build, loaded, contexts)
+    context = build_context(loaded, services=services(loaded), netns=netns, config_file=config_file)
+    serve(context, contexts)
 
 
 def wait_for_files(config_file: Path) -> tuple[Settings, ServerContexts]:
@@ -106,37 +97,22 @@ def tighten_modes(*paths: Path) -> None:
             LOG.warning("%s may be readable by others: %s", path, exc.strerror)
 
 
-def serve(build: Callable[[], "Context"], loaded: Settings, contexts: ServerContexts) -> None:
-    """Serve the API until a signal ends it; does not return.
-
-    Args:
-        build: makes the context, in the process that serves.
-    """
-    reread: list[Callable[[], object]] = []
-
-    def load() -> WsgiApplication:
-        from amphora_agent.wiring import build_app  # noqa: PLC0415  # see run()
-
-        context = build()
-        reread.append(lambda: context.settings)
-        app = build_app(context)
-        # Nothing that is there now will ever be garbage.
-        gc.collect()
-        gc.freeze()
-        return app
-
+def serve(context: Context, contexts: ServerContexts) -> None:
+    """Serve the API until a signal ends it."""
+    recovery.sweep(context)
+    loaded = context.settings
     transport = Transport(
         contexts=contexts,
         failures=Failures(time.monotonic),
         limits=Limits(body_s=loaded.request_timeout_s),
-        hang_up=lambda: [look() for look in reread],
+        hang_up=lambda: context.settings,
+        alive=Notifier.from_environment(os.environ).alive,
     )
     host = f"[{loaded.bind_host}]" if ":" in loaded.bind_host else loaded.bind_host
     Server(
-        load,
+        lambda: create_app(context),
         transport,
         f"{host}:{loaded.bind_port}",
-        timeout=loaded.request_timeout_s,
         loglevel="debug" if loaded.debug else "warning",
         # For the scheme of URLs; the worker has contexts of its own.
         certfile=str(loaded.agent_server_cert),

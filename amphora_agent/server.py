@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""gunicorn, with one worker process that is watched by a small parent.
+"""gunicorn, in one process.
 
-The application is loaded by the worker alone: what it imports is not in the parent's memory.
+What gunicorn's parent process is for, to start the worker anew when it died or hangs, systemd does
+as well, and without 13 MiB for it: the unit restarts the agent whatever its end was, and watches
+that the loop of the worker turns.
 """
 
 import gc
-import signal
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +26,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     """The API's server.
 
     Args:
-        load: makes the application, in the worker process.
+        load: makes the application.
         transport: what the worker needs besides.
         bind: address and port in gunicorn's notation.
         options: more of gunicorn's settings.
@@ -41,8 +43,9 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "workers": 1,
             "worker_class": "amphora_agent.server_worker.Worker",
             "graceful_timeout": _GRACE_S,
+            # Whoever connects is answered, and systemd is told of a service that is up.
+            "preload_app": True,
             "proc_name": "amphora-agent",
-            "pre_fork": _share_memory,
             **options,
         }
         super().__init__()
@@ -54,20 +57,28 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> WsgiApplication:
         """See gunicorn."""
-        return self._load()
+        application = self._load()
+        # Nothing that is there now will ever be garbage.
+        gc.collect()
+        gc.freeze()
+        return application
 
     def run(self) -> None:
-        """Serve until a signal ends it; does not return."""
+        """Serve until a signal ends it."""
         _Arbiter(self).run()
 
 
 class _Arbiter(Arbiter):  # type: ignore[misc]  # gunicorn has no types
-    def handle_hup(self) -> None:
-        """Hand the signal on; a second worker beside the first would not know its locks."""
-        self.kill_workers(signal.SIGHUP)
+    """Opens the sockets, as ever, and is the worker itself."""
 
+    def init_signals(self) -> None:
+        """Leave the signals to the worker."""
 
-def _share_memory(_arbiter: Any, _worker: Any) -> None:
-    """Let both processes share what is in memory now: collecting garbage would write to it."""
-    gc.collect()
-    gc.freeze()
+    def run(self) -> None:
+        """See Server.run."""
+        self.start()
+        worker = self.worker_class(
+            0, os.getppid(), self.LISTENERS, self.app, self.timeout, self.cfg, self.log
+        )
+        worker.pid = os.getpid()
+        worker.init_process()

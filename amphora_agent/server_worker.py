@@ -9,6 +9,7 @@ to makers of workers is used: the base class, the parser, and the writer of answ
 
 import contextlib
 import errno
+import faulthandler
 import logging
 import os
 import selectors
@@ -63,12 +64,18 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Transport:
-    """What a worker needs besides the application."""
+    """What a worker needs besides the application.
+
+    Attributes:
+        hang_up: called after SIGHUP.
+        alive: called every second as long as the loop turns.
+    """
 
     contexts: ServerContexts
     failures: Failures
     limits: Limits
     hang_up: Callable[[], object]
+    alive: Callable[[], object]
 
 
 @dataclass(slots=True)
@@ -96,6 +103,8 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         self._limits = limits = transport.limits
         self._hang_up = transport.hang_up
         self._hung_up = False
+        self._alive = transport.alive
+        self._alive_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
         self._shaking = _Stage(limits.handshake_s)
@@ -109,6 +118,20 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         """See gunicorn."""
         super().init_signals()
         signal.signal(signal.SIGHUP, self._note_hang_up)
+        # What systemd sends to an agent that hangs: the journal is to say where.
+        signal.signal(signal.SIGABRT, signal.SIG_DFL)
+        faulthandler.enable()
+
+    def handle_quit(self, *_: Any) -> None:
+        """See gunicorn; SIGINT and SIGQUIT are no reason to break requests off, either."""
+        self.alive = False
+
+    def notify(self) -> None:
+        """See gunicorn; to be called in every turn of the loop."""
+        now = time.monotonic()
+        if now >= self._alive_at:
+            self._alive_at = now + _TICK_S
+            self._alive()
 
     def run(self) -> None:
         """Serve until a signal ends it, then finish what runs."""
@@ -132,9 +155,6 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
             if self._hung_up:
                 self._hung_up = False
                 self._hang_up()
-            if self.ppid != os.getppid():
-                LOG.warning("The parent process has gone: ending")
-                break
         self._finish()
 
     def _turn(self, pause_s: float) -> None:
@@ -159,9 +179,12 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
             for connection in list(stage.deadlines):
                 self._drop(connection)
         self._pool.shutdown(wait=False)
-        # The arbiter ends this process when that takes longer.
         wait(self._running, timeout=self.cfg.graceful_timeout)
         self._take_back()
+        if self._running:
+            LOG.warning("Requests that still run are broken off: %d", len(self._running))
+            # Otherwise the interpreter would wait for their threads.
+            os._exit(0)
 
     # Stages of a connection
 

@@ -1,17 +1,35 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the worker process of the agent is built of; its parent never imports this."""
+"""The hold on this machine that programs work with; they differ in the rest."""
 
-from flask import Flask
+from pathlib import Path
 
-from amphora_agent.api import create_app
-from amphora_agent.machine import build_context
-from amphora_agent.operations import recovery
 from amphora_agent.operations.context import Context
+from amphora_agent.settings import Settings
+from amphora_agent.system.announcer import PacketAnnouncer
+from amphora_agent.system.haproxy import HaproxyProgram
+from amphora_agent.system.host import LinuxHost
+from amphora_agent.system.keepalived import KeepalivedProgram
+from amphora_agent.system.network import NetlinkNetwork
+from amphora_agent.system.nftables import NftProgram
+from amphora_agent.system.services import Services
+from amphora_agent.system.settings_store import SettingsStore
 
-__all__ = ["build_app", "build_context"]
 
+def build_context(
+    loaded: Settings, *, services: Services, netns: str, config_file: Path
+) -> Context:
+    """The hold on this machine.
 
-def build_app(context: Context) -> Flask:
-    """The API of this machine, after what an earlier agent left half written has been removed."""
-    recovery.sweep(context)
-    return create_app(context)
+    Args:
+        netns: name of the amphora's namespace.
+    """
+    return Context(
+        store=SettingsStore(config_file, loaded),
+        services=services,
+        haproxy=HaproxyProgram(loaded.haproxy_cmd),
+        keepalived=KeepalivedProgram(netns),
+        network=NetlinkNetwork(netns),
+        host=LinuxHost(loaded.haproxy_cmd, netns),
+        nftables=NftProgram(netns),
+        announcer=PacketAnnouncer(netns),
+    )

@@ -92,8 +92,12 @@ agent_server_network_dir = {self.directory}/interfaces
 """
         )
 
-    def start(self) -> subprocess.Popen[bytes]:
-        """Start an agent; it is not awaited."""
+    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+        """Start an agent; it is not awaited.
+
+        Args:
+            environment: more variables for it.
+        """
         with self.log.open("ab") as output:
             return subprocess.Popen(
                 self.outer.command(
@@ -103,6 +107,7 @@ agent_server_network_dir = {self.directory}/interfaces
                     *("--config-file", str(self.config_file), "--netns", self.inner.name),
                 ),
                 cwd=REPOSITORY,
+                env={**os.environ, **environment},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -25,7 +25,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from amphora_agent import settings as agent_settings
-from amphora_agent.wiring import build_app, build_context
+from amphora_agent.api import create_app
+from amphora_agent.wiring import build_context
 from tests.functional.conftest import NIC_MAC, Place
 from tests.functional.haproxy_configs import listener_config
 from tests.support.services import ProcessServices
@@ -99,7 +100,7 @@ def client(place: Place) -> Iterator[FlaskClient]:
         loaded, services=services, netns=place.inner.name, config_file=place.config_file
     )
     with place.outer.entered():
-        app = build_app(context)
+        app = create_app(context)
         app.extensions["routes seen"] = seen = set()
 
         @app.after_request

@@ -3,7 +3,6 @@
 
 import contextlib
 import http.client
-import os
 import select
 import signal
 import socket
@@ -248,9 +247,8 @@ def test_server_stops_though_a_request_hangs(fresh_place: Place) -> None:
 
 
 def test_server_rereads_its_configuration_on_hangup(fresh_place: Place) -> None:
-    """SIGHUP takes a changed file over in the same worker process; a wrong file changes nothing."""
+    """SIGHUP takes a changed file over in the same process; a wrong file changes nothing."""
     with _running(fresh_place) as process:
-        workers = _children(process.pid)
         good = fresh_place.config_file.read_text()
         fresh_place.config_file.write_text("[DEFAULT]\ndebug = True\n" + good)
         process.send_signal(signal.SIGHUP)
@@ -258,22 +256,37 @@ def test_server_rereads_its_configuration_on_hangup(fresh_place: Place) -> None:
         fresh_place.config_file.write_text("[DEFAULT]\ndebug = perhaps\n" + good)
         process.send_signal(signal.SIGHUP)
         _await_line(fresh_place, "the last good settings stay in force")
-        assert _children(process.pid) == workers
+        assert process.poll() is None
         assert fresh_place.client(fresh_place.pki.controller).request("GET", "/").status == 200
 
 
-def test_server_worker_that_was_killed_is_replaced(fresh_place: Place) -> None:
-    """After a SIGKILL of the worker the parent starts another one, which answers."""
-    with _running(fresh_place) as process:
-        (worker,) = _children(process.pid)
-        os.kill(worker, signal.SIGKILL)
-        fresh_place.await_answer()
-        assert _children(process.pid) != [worker]
+def test_server_is_one_process_that_tells_systemd_how_it_is(fresh_place: Place) -> None:
+    """READY comes when clients can connect, then WATCHDOG again and again, and it has no child."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(fresh_place.directory / "notify"))
+        systemd.settimeout(PATIENCE_S)
+        watched = {"NOTIFY_SOCKET": systemd.getsockname(), "WATCHDOG_USEC": "30000000"}
+        with _running(fresh_place, **watched) as process:
+            assert systemd.recv(1000).startswith(b"READY=1\n")
+            assert fresh_place.client(fresh_place.pki.controller).request("GET", "/").status == 200
+            assert _children(process.pid) == []
+            assert [systemd.recv(1000) for _ in range(3)] == [b"WATCHDOG=1"] * 3
+
+
+def test_server_that_hangs_says_where(fresh_place: Place) -> None:
+    """SIGABRT, by which systemd ends what it watched in vain, leaves the stacks in the log."""
+    process = fresh_place.start()
+    fresh_place.await_answer()
+    process.send_signal(signal.SIGABRT)
+    assert process.wait(timeout=PATIENCE_S) == -signal.SIGABRT
+    told = fresh_place.log.read_text()
+    assert "Fatal Python error: Aborted" in told
+    assert "server_worker.py" in told
 
 
 @contextlib.contextmanager
-def _running(place: Place) -> Iterator[subprocess.Popen[bytes]]:
-    process = place.start()
+def _running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
+    process = place.start(**environment)
     try:
         place.await_answer()
         yield process

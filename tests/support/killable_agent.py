@@ -19,7 +19,9 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from amphora_agent import settings
-from amphora_agent.wiring import build_app, build_context
+from amphora_agent.api import create_app
+from amphora_agent.operations import recovery
+from amphora_agent.wiring import build_context
 from tests.support.services import ProcessServices
 
 _STEPS = frozenset(
@@ -70,7 +72,8 @@ def _serve(order: dict[str, Any], arguments: argparse.Namespace, writer: int) ->
         )
         # What an agent does at its start can be broken off, too.
         _kill_at(order["kill_at"])
-        client = build_app(context).test_client()
+        recovery.sweep(context)
+        client = create_app(context).test_client()
         for method, path, body in order["requests"]:
             answer = client.open(path, method=method, data=base64.b64decode(body))
             os.write(writer, b"%d\n" % answer.status_code)

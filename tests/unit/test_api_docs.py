@@ -14,7 +14,8 @@ import pytest
 from flask import Flask
 
 from amphora_agent import settings
-from amphora_agent.wiring import build_app, build_context
+from amphora_agent.api import create_app
+from amphora_agent.wiring import build_context
 from tests.support.services import ProcessServices
 
 _DOCS = Path(__file__).resolve().parents[2] / "docs" / "api.md"
@@ -52,7 +53,7 @@ agent_server_network_dir = {directory}/interfaces
     )
     loaded = settings.load(config)
     services = ProcessServices(loaded.layout, "none", loaded.haproxy_cmd)
-    return build_app(build_context(loaded, services=services, netns="none", config_file=config))
+    return create_app(build_context(loaded, services=services, netns="none", config_file=config))
 
 
 def documented() -> dict[Route, Entry]:
