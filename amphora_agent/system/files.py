@@ -4,9 +4,7 @@
 import contextlib
 import os
 import re
-import shutil
 import stat
-import tempfile
 from pathlib import Path
 
 _SUFFIX = ".tmp"
@@ -22,7 +20,7 @@ def write_atomic(path: Path, data: bytes, *, mode: int) -> None:
     Raises:
         OSError: nothing was changed (the directory is missing, the disk is full, ...).
     """
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
+    handle, temporary = _make_temporary(path)
     try:
         with os.fdopen(handle, "wb") as stream:
             os.fchmod(stream.fileno(), mode)
@@ -48,6 +46,18 @@ def write_if_different(path: Path, data: bytes, *, mode: int) -> None:
             return
     make_directory(path.parent)
     write_atomic(path, data, mode=mode)
+
+
+def _make_temporary(path: Path) -> tuple[int, Path]:
+    """Open a new file beside `path` that only root may read.
+
+    tempfile and shutil would do it as well; they make every process that writes a file larger by
+    a compressor of each kind and a generator of random numbers.
+    """
+    while True:
+        temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}{_SUFFIX}")
+        with contextlib.suppress(FileExistsError):
+            return os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600), temporary
 
 
 def make_directory(path: Path) -> None:
@@ -82,6 +92,8 @@ def remove(path: Path) -> bool:
 
 def remove_tree(path: Path) -> bool:
     """Remove a directory with all that is in it; False when there was none."""
+    import shutil  # noqa: PLC0415  # see _make_temporary
+
     try:
         shutil.rmtree(path)
     except FileNotFoundError:

@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-import psutil
-
 from amphora_agent import parse
 from amphora_agent.errors import AgentError
 from amphora_agent.system import namespace, process
@@ -115,6 +113,8 @@ class LinuxHost:
 
     def memory(self) -> Memory:
         """See Host."""
+        import psutil  # noqa: PLC0415  # only `details` needs it
+
         memory = psutil.virtual_memory()
         swap = psutil.swap_memory()
         return Memory(
@@ -129,6 +129,8 @@ class LinuxHost:
 
     def cpu(self) -> Cpu:
         """See Host."""
+        import psutil  # noqa: PLC0415  # only `details` needs it
+
         times = psutil.cpu_times()
         return Cpu(
             count=psutil.cpu_count() or 1,
@@ -140,6 +142,8 @@ class LinuxHost:
 
     def disk(self) -> tuple[int, int]:
         """See Host."""
+        import psutil  # noqa: PLC0415  # only `details` needs it
+
         usage = psutil.disk_usage("/")
         return usage.used, usage.free
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from ipaddress import IPv6Address, ip_address, ip_interface, ip_network
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 from amphora_agent import plan
@@ -24,7 +25,6 @@ from amphora_agent.models import (
     Rule,
 )
 from amphora_agent.system import namespace
-from amphora_agent.system.netlink import IPRoute, NetlinkError
 
 _PCI_RESCAN = Path("/sys/bus/pci/rescan")
 # It is there while udev works on events.
@@ -187,7 +187,7 @@ class NetlinkNetwork:
         with self._netlink(self._netns) as netlink:
             try:
                 _take(step, netlink, _index(netlink, name))
-            except NetlinkError as exc:
+            except _pyroute2().NetlinkError as exc:
                 raise AgentError(f"The kernel refused {step} on {name}", str(exc)) from exc
 
     def interface_with(self, address: IPAddress) -> str | None:
@@ -223,14 +223,21 @@ class NetlinkNetwork:
     def _netlink(self, netns: str | None) -> Iterator[Any]:
         try:
             # With strict checks the kernel itself leaves out what belongs to other interfaces.
-            netlink = namespace.call(netns, lambda: IPRoute(strict_check=True))
+            netlink = namespace.call(netns, lambda: _pyroute2().IPRoute(strict_check=True))
         except OSError as exc:
             raise AgentError("Netlink is not available", str(exc)) from exc
         try:
             with netlink:
                 yield netlink
-        except NetlinkError as exc:
+        except _pyroute2().NetlinkError as exc:
             raise AgentError("The kernel refused a network request", str(exc)) from exc
+
+
+def _pyroute2() -> ModuleType:
+    """The library, imported when it is first needed: an agent that starts is to answer soon."""
+    from amphora_agent.system import netlink  # noqa: PLC0415
+
+    return netlink
 
 
 def _take(step: plan.Step, netlink: Any, index: int) -> None:
@@ -266,7 +273,7 @@ def _tolerate(kind: str) -> Iterator[None]:
     """Let a step pass that has been taken already, by an earlier run or by the kernel."""
     try:
         yield
-    except NetlinkError as exc:
+    except _pyroute2().NetlinkError as exc:
         if exc.code not in _TOLERATED[kind]:
             raise
 
