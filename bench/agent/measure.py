@@ -170,6 +170,14 @@ def info_kept(box: Sandbox, count: int) -> tuple[list[float], int]:
     return taken, connects
 
 
+def use(box: Sandbox) -> None:
+    """Ask for what an agent may import only when it is asked: the machine's state, an interface."""
+    for path in ("/1.0/details", "/1.0/interface/198.51.100.10"):
+        connection = connect(box)
+        ask(connection, path)
+        connection.close()
+
+
 def uploads(box: Sandbox, listeners: int, count: int) -> tuple[list[float], list[float]]:
     """Seconds of each upload on a new connection, and of `haproxy -c` of the same file before it.
 

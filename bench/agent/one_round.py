@@ -3,8 +3,10 @@
 
 import json
 import sys
+import sysconfig
 import tempfile
 import time
+import venv
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,23 @@ _UPLOADS = 5
 # Until the processes that are started in the background have come up, too.
 _SETTLE_S = 3.0
 
-# As the script that an installation makes for an entry point.
-_SCRIPT = "import sys; from amphora_agent.{} import main; sys.exit(main())"
+_REPOSITORY = Path(__file__).resolve().parents[2]
+_UNITS = _REPOSITORY / "elements/amphora-agent/static/usr/lib/systemd/system"
+
+
+def service(unit: str, module: str) -> tuple[str, ...]:
+    """A service as its unit starts it: the unit's environment, the script of the entry point."""
+    lines = (_UNITS / unit).read_text().splitlines()
+    variables = [line.partition("=")[2] for line in lines if line.startswith("Environment=")]
+    script = f"import sys; from amphora_agent.{module} import main; sys.exit(main())"
+    return ("/usr/bin/env", *variables, "bin/python", "-c", script)
+
+
 # The two services of the image; upstream's agent starts its heartbeat sender itself.
 SERVICES = {
     "ours": (
-        (sys.executable, "-c", _SCRIPT.format("agent")),
-        (sys.executable, "-c", _SCRIPT.format("heartbeat_sender")),
+        service("amphora-agent.service", "agent"),
+        service("amphora-heartbeat.service", "heartbeat_sender"),
     ),
     "upstream": (("bin/python", "bin/amphora-agent"),),
 }
@@ -39,6 +51,8 @@ def run(agent: str, prefix: Path, log: Path) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(prefix="bench-agent-") as directory:
         Path(directory).chmod(0o755)
         box = sandbox.prepare(Path(directory))
+        if agent == "ours":
+            prefix = installed(sandbox.FILES / "python")
         commands = [
             [
                 *(str(prefix / word) if word.startswith("bin/") else word for word in command),
@@ -66,9 +80,23 @@ def run(agent: str, prefix: Path, log: Path) -> dict[str, Any]:
                 taken, plain = measure.uploads(box, listeners, _UPLOADS)
                 result["upload_s"][str(listeners)] = taken
                 result["haproxy_check_s"][str(listeners)] = plain
+            measure.use(box)
             sizes = measure.proportional_set_size(processes)
-            result["pss_after_uploads_bytes"] = sum(sizes.values())
+            result["pss_in_use_bytes"] = sum(sizes.values())
         return result
+
+
+def installed(prefix: Path) -> Path:
+    """Make an environment in which this repository's agent is installed, and nothing else starts.
+
+    An editable installation would put another repository's agent in its place, and runs code at
+    each start of the interpreter that no image has.
+    """
+    venv.create(prefix, symlinks=True)
+    places = {str(_REPOSITORY), sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    target = sysconfig.get_path("purelib", "venv", {"base": str(prefix), "platbase": str(prefix)})
+    (Path(target) / "bench.pth").write_text("\n".join(sorted(places)) + "\n")
+    return prefix
 
 
 if __name__ == "__main__":

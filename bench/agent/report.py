@@ -45,7 +45,7 @@ def lines(ours: Sequence[Round], upstream: Sequence[Round]) -> list[Line]:
     made = [
         line("start to first mutual-TLS 200", _median("start_s", 1000), "ms", 0.35),
         line("PSS of all processes", _median("pss_bytes", 2**-20), "MiB", 0.35),
-        line("PSS after the uploads", _median("pss_after_uploads_bytes", 2**-20), "MiB", None),
+        line("PSS of all processes, in use", _median("pss_in_use_bytes", 2**-20), "MiB", None),
         line("processes", _median("processes", 1), "", None),
         line("GET info, new connection, p50", _quantile("info_new_s", 50), "ms", 0.5),
         line("GET info, new connection, p99", _quantile("info_new_s", 99), "ms", None),

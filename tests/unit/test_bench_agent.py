@@ -8,16 +8,16 @@ from xml.etree import ElementTree
 
 import pytest
 
-from bench.agent import haproxy_config, plot, report
+from bench.agent import haproxy_config, one_round, plot, report
 from tests.support import need
 
 
-def one_round(factor: float, *, beyond_s: float) -> dict[str, Any]:
+def a_round(factor: float, *, beyond_s: float) -> dict[str, Any]:
     """A round whose figures are all `factor`, and uploads that take so much more than a check."""
     return {
         "start_s": factor,
         "pss_bytes": factor * 2**20,
-        "pss_after_uploads_bytes": factor * 2**20,
+        "pss_in_use_bytes": factor * 2**20,
         "processes": 3,
         "info_new_s": [factor] * 10,
         "info_kept_s": [factor] * 10,
@@ -33,14 +33,35 @@ def test_bench_table_says_which_targets_are_missed(
     factor: float, beyond_s: float, missed: int
 ) -> None:
     """Start and PSS have to be within 0.35, info within 0.5, an upload within a check and 50 ms."""
-    table = report.markdown([one_round(factor, beyond_s=beyond_s)], [one_round(1.0, beyond_s=0.05)])
+    table = report.markdown([a_round(factor, beyond_s=beyond_s)], [a_round(1.0, beyond_s=0.05)])
     assert table.count("NO |") == missed
     assert table.count("yes |") == 5 - missed
 
 
+def test_bench_starts_the_agent_as_its_units_do() -> None:
+    """Each service is started with the environment of its unit, and with nothing else."""
+    agent, sender = one_round.SERVICES["ours"]
+    assert [word for word in agent if "=" in word] == ["MALLOC_TRIM_THRESHOLD_=131072"]
+    assert [word for word in sender if "=" in word] == []
+
+
+def test_bench_measures_the_agent_that_it_stands_beside(tmp_path: Path) -> None:
+    """The environment imports the agent of this repository, wherever it is started from."""
+    python = one_round.installed(tmp_path / "environment") / "bin/python"
+    found = subprocess.run(
+        [python, "-c", "import amphora_agent, flask; print(amphora_agent.__file__)"],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    repository = Path(one_round.__file__).resolve().parents[2]
+    assert Path(found.stdout.strip()) == repository / "amphora_agent/__init__.py"
+
+
 def test_bench_plot_is_xml_with_every_line() -> None:
     """The drawing parses and names every line of the table."""
-    lines = report.lines([one_round(0.3, beyond_s=0.1)], [one_round(1.0, beyond_s=0.1)])
+    lines = report.lines([a_round(0.3, beyond_s=0.1)], [a_round(1.0, beyond_s=0.1)])
     texts = [element.text for element in ElementTree.fromstring(plot.ratios(lines)).iter()]
     assert {line.name for line in lines} <= set(texts)
 
