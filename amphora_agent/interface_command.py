@@ -14,11 +14,11 @@ from typing import NoReturn
 
 from amphora_agent import layout, settings
 from amphora_agent.errors import AgentError, ConfigError
-from amphora_agent.wiring import build_context
 from amphora_agent.operations import interfaces
 from amphora_agent.operations.context import Context
 from amphora_agent.settings import Settings
 from amphora_agent.system.services import Services, SystemdServices
+from amphora_agent.wiring import build_context
 
 _ALL = "all"
 _BOOT_WAIT_S = 15.0
