@@ -228,15 +228,6 @@ def test_fuzz_answers_and_writes_where_it_may(
     statuses: Counter[int] = Counter()
     seen = client.application.extensions["routes seen"]
 
-    @settings(
-        max_examples=EXAMPLES,
-        database=None,
-        deadline=None,
-        derandomize=True,
-        phases=[Phase.generate],
-        suppress_health_check=list(HealthCheck),
-    )
-    @given(st.lists(requests(place.base, rules), min_size=PER_EXAMPLE, max_size=PER_EXAMPLE))
     def ask(batch: list[Sent]) -> None:
         for method, path, body in batch:
             # The client itself would take `//x` for the name of a host.
@@ -248,7 +239,18 @@ def test_fuzz_answers_and_writes_where_it_may(
             answer.close()
 
     WATCH.changed.clear()
-    ask()
+    # Each route has its share: what is drawn from all of them at once depends on the constants of
+    # the code, which hypothesis collects, and may leave one out.
+    for rule in rules:
+        batches = st.lists(requests(place.base, [rule]), min_size=PER_EXAMPLE, max_size=PER_EXAMPLE)
+        settings(
+            max_examples=EXAMPLES // len(rules) + 1,
+            database=None,
+            deadline=None,
+            derandomize=True,
+            phases=[Phase.generate],
+            suppress_health_check=list(HealthCheck),
+        )(given(batches)(ask))()
     changed = WATCH.changed
     assert statuses.total() >= 20_000
     # Routing takes `//` for `/`, so that the rule of its own is for readers only.

@@ -16,7 +16,7 @@ _SOURCES = (
     *("amphora_agent", "amphora_controller", "templates"),
 )
 _RENDER = "from amphora_agent import render; print(render.haproxy_environment('x'), end='')"
-_PROGRAMS = {"amphora-agent", "amphora-heartbeat", "amphora-provision"}
+_PROGRAMS = {"amphora-agent", "amphora-heartbeat", "amphora-interface", "amphora-provision"}
 
 
 @pytest.fixture(scope="module")
