@@ -10,7 +10,7 @@ import logging
 import time
 from collections.abc import Iterator
 
-from amphora_agent import plan, validate
+from amphora_agent import nft, plan, validate
 from amphora_agent.errors import AgentError, InvalidRequest, NotFound
 from amphora_agent.layout import Layout, dhcp_unit
 from amphora_agent.models import Interface, InterfaceType, Link
@@ -81,14 +81,10 @@ def establish(context: Context, desired: Interface) -> bool:
         # Before it is up: nobody else guards it.
         firewall.load(context)
     changed = converge(context, desired)
-    firewall.masquerade(context, desired.name, _ip_versions(desired), sriov=desired.is_sriov)
+    versions = nft.ip_versions(desired)
+    if versions:
+        firewall.masquerade(context, desired.name, versions, sriov=desired.is_sriov)
     return changed
-
-
-def _ip_versions(desired: Interface) -> set[int]:
-    if desired.automatic:
-        return {4, 6}
-    return {entry.interface.version for entry in desired.addresses}
 
 
 def converge(context: Context, desired: Interface) -> bool:
@@ -198,7 +194,8 @@ def down(context: Context, name: str) -> bool:
             raise NotFound(f"Interface {name} is not there", "its NIC was unplugged, or is not up")
         if desired.automatic:
             context.services.stop(dhcp_unit(name))
-        firewall.unmasquerade(context, name, _ip_versions(desired))
+        if versions := nft.ip_versions(desired):
+            firewall.unmasquerade(context, name, versions)
         changed = False
         for _ in range(_ROUNDS):
             steps = plan.down(desired, network.live(name))
