@@ -23,6 +23,7 @@ setup(
     packages=[
         "amphora_agent",
         "amphora_agent.api",
+        "amphora_agent.balancer",
         "amphora_agent.operations",
         "amphora_agent.system",
         "amphora_controller",
