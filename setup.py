@@ -27,6 +27,7 @@ setup(
         "amphora_agent.operations",
         "amphora_agent.system",
         "amphora_controller",
+        "amphora_controller.certificates",
     ],
     # amphora_agent/templates is a link to templates/ at the top, so that one rule of package data
     # serves a checkout, an editable install and a wheel.
@@ -44,12 +45,15 @@ setup(
         "pyroute2>=0.7.7,<0.10",
         "pyyaml>=6",
     ],
+    # What a controller needs besides.
+    extras_require={"controller": ["cryptography>=42", "typer>=0.12"]},
     entry_points={
         "console_scripts": [
             "amphora-agent = amphora_agent.agent:main",
             "amphora-heartbeat = amphora_agent.heartbeat_sender:main",
             "amphora-interface = amphora_agent.interface_command:main",
             "amphora-provision = amphora_agent.provision:main",
+            "amphoractl = amphora_controller.cli:main",
         ]
     },
     classifiers=[

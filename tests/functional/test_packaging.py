@@ -16,7 +16,10 @@ _SOURCES = (
     *("amphora_agent", "amphora_controller", "templates"),
 )
 _RENDER = "from amphora_agent import render; print(render.haproxy_environment('x'), end='')"
-_PROGRAMS = {"amphora-agent", "amphora-heartbeat", "amphora-interface", "amphora-provision"}
+_PROGRAMS = {
+    *("amphora-agent", "amphora-heartbeat", "amphora-interface", "amphora-provision"),
+    "amphoractl",
+}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +50,7 @@ def test_wheel_holds_every_template(wheel: Path) -> None:
 
 
 def test_wheel_names_the_programs(wheel: Path) -> None:
-    """The wheel installs the programs that the units start."""
+    """The wheel installs the programs that the units start, and the controllers' command."""
     with zipfile.ZipFile(wheel) as archive:
         [name] = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         text = archive.read(name).decode()

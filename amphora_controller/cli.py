@@ -1,0 +1,41 @@
+# SPDX-License-Identifier: Apache-2.0
+"""amphoractl: the controller side of amphorae, for operators."""
+
+import sys
+from collections.abc import Sequence
+
+import click
+import typer
+
+from amphora_controller import certs_command
+from amphora_controller.errors import ControllerError
+
+app = typer.Typer(
+    help="Set up and look after the controller side of Octavia's amphorae.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+app.add_typer(certs_command.app, name="certs")
+
+
+@app.callback()
+def _root() -> None:
+    """Typer makes commands of an application with a single one unless there is a callback."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; exit status 0 done, 1 or 2 as the command says, 3 it could not be done."""
+    try:
+        result = app(args=None if argv is None else list(argv), standalone_mode=False)
+    except ControllerError as exc:
+        print(f"amphoractl: {exc.message}", file=sys.stderr)
+        if exc.hint:
+            print(f"  {exc.hint}", file=sys.stderr)
+        return 3
+    except click.ClickException as exc:
+        exc.show()
+        return 3
+    except click.Abort:
+        return 130
+    return result if isinstance(result, int) else 0
