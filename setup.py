@@ -27,6 +27,7 @@ setup(
         "amphora_agent.operations",
         "amphora_agent.system",
         "amphora_controller",
+        "amphora_controller.amphora",
         "amphora_controller.certificates",
     ],
     # amphora_agent/templates is a link to templates/ at the top, so that one rule of package data

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from amphora_controller import certs_command
+from amphora_controller import amphora_command, certs_command
 from amphora_controller.errors import ControllerError
 
 app = typer.Typer(
@@ -16,12 +16,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(amphora_command.app, name="amphora")
 app.add_typer(certs_command.app, name="certs")
-
-
-@app.callback()
-def _root() -> None:
-    """Typer makes commands of an application with a single one unless there is a callback."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
