@@ -2,10 +2,8 @@
 """amphoractl certs: make, check, renew and roll the certificates of the control plane."""
 
 import datetime
-import grp
 import json
 import os
-import pwd
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -19,6 +17,7 @@ from amphora_controller.certificates.issue import KeyKind, Purpose, Recipe, Subj
 from amphora_controller.certificates.lifecycle import Lifetimes, Step
 from amphora_controller.certificates.store import Store
 from amphora_controller.errors import ControllerError
+from amphora_controller.owner import owner_ids
 
 app = typer.Typer(
     help="The certificates of controllers and the authorities that sign amphorae.",
@@ -177,18 +176,7 @@ def _line(finding: Finding) -> str:
 
 
 def _store(directory: Path, owner: str) -> Store:
-    return Store(directory=directory, owner=_owner(owner) if owner else None)
-
-
-def _owner(text: str) -> tuple[int, int]:
-    user, _, group = text.partition(":")
-    try:
-        entry = pwd.getpwnam(user)
-        return entry.pw_uid, grp.getgrnam(group).gr_gid if group else entry.pw_gid
-    except KeyError as exc:
-        raise ControllerError(
-            f"there is no such user or group: {text}", "install Octavia's packages first"
-        ) from exc
+    return Store(directory=directory, owner=owner_ids(owner) if owner else None)
 
 
 def _recipe(key: KeyKind, subject: Subject) -> Recipe:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from amphora_controller import amphora_command, certs_command
+from amphora_controller import amphora_command, certs_command, site_command
 from amphora_controller.errors import ControllerError
 
 app = typer.Typer(
@@ -18,6 +18,8 @@ app = typer.Typer(
 )
 app.add_typer(amphora_command.app, name="amphora")
 app.add_typer(certs_command.app, name="certs")
+app.add_typer(site_command.app, name="site")
+app.command()(site_command.config)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

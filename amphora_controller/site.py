@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The site: what the controller side has to know of one cloud, in one file."""
+
+import re
+import secrets
+from collections.abc import Iterator
+from enum import StrEnum
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta, Struct
+
+from amphora_agent.balancer.values import Address, decode
+from amphora_agent.layout import is_object_id
+from amphora_agent.models import Topology
+from amphora_controller.errors import ControllerError
+
+_Port = Annotated[int, Meta(ge=1, le=65535)]
+
+# Octavia renders the amphora's configuration with HTML escapes, and oslo.config gives `$` and
+# quotes a meaning: only these arrive as they are.
+_SAFE_KEY = re.compile(r"[0-9A-Za-z_.-]{16,}")
+_STORAGE_KEY = re.compile(r"[0-9A-Za-z_-]{32}")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+):([0-9]{1,5})")
+
+
+class Engine(StrEnum):
+    """The kind of database."""
+
+    MYSQL = "mysql"
+    POSTGRESQL = "postgresql"
+
+
+class LogProtocol(StrEnum):
+    """How amphorae send their logs."""
+
+    UDP = "UDP"
+    TCP = "TCP"
+
+
+class _Part(Struct, frozen=True, forbid_unknown_fields=True):
+    """A part of the file."""
+
+
+class Controller(_Part, frozen=True, kw_only=True):
+    """A host that runs octavia-health-manager.
+
+    Attributes:
+        management_ip: its address on the management network.
+    """
+
+    name: Annotated[str, Meta(min_length=1)]
+    management_ip: Address
+
+
+class Database(_Part, frozen=True, kw_only=True):
+    """Octavia's database."""
+
+    engine: Engine = Engine.MYSQL
+    host: Annotated[str, Meta(min_length=1)]
+    port: _Port | None = None
+    name: str = "octavia"
+    user: str = "octavia"
+    password: Annotated[str, Meta(min_length=1)]
+
+    def __repr__(self) -> str:
+        return f"Database(host={self.host!r})"
+
+
+class Messaging(_Part, frozen=True, kw_only=True):
+    """RabbitMQ.
+
+    Attributes:
+        hosts: each with its port.
+    """
+
+    hosts: Annotated[tuple[str, ...], Meta(min_length=1)]
+    user: str = "openstack"
+    password: Annotated[str, Meta(min_length=1)]
+    virtual_host: str = ""
+    tls: bool = False
+
+    def __repr__(self) -> str:
+        return f"Messaging(hosts={self.hosts!r})"
+
+
+class Keystone(_Part, frozen=True, kw_only=True):
+    """The identity service, and who Octavia is there."""
+
+    auth_url: Annotated[str, Meta(pattern="^https?://")]
+    www_authenticate_uri: Annotated[str, Meta(pattern="^https?://")] | None = None
+    memcached: tuple[str, ...] = ()
+    username: str = "octavia"
+    password: Annotated[str, Meta(min_length=1)]
+    project: str = "service"
+    user_domain: str = "Default"
+    project_domain: str = "Default"
+    region: str | None = None
+    cafile: str | None = None
+
+    def __repr__(self) -> str:
+        return f"Keystone(auth_url={self.auth_url!r})"
+
+
+class Management(_Part, frozen=True, kw_only=True):
+    """The management network, by Neutron's ids."""
+
+    networks: Annotated[tuple[str, ...], Meta(min_length=1)]
+    security_groups: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+
+class AmphoraSite(_Part, frozen=True, kw_only=True):
+    """What amphorae are made of."""
+
+    flavor: Annotated[str, Meta(min_length=1)]
+    image_tag: Annotated[str, Meta(min_length=1)] = "amphora"
+    image_owner: str | None = None
+    ssh_key: str | None = None
+    topology: Topology = Topology.SINGLE
+
+
+class Health(_Part, frozen=True, kw_only=True):
+    """Heartbeats."""
+
+    heartbeat_key: str
+    port: _Port = 5555
+
+    def __repr__(self) -> str:
+        return f"Health(port={self.port})"
+
+
+class CertificateSite(_Part, frozen=True, kw_only=True):
+    """The certificates of the control plane.
+
+    Attributes:
+        ca_passphrase: of the key that signs amphorae.
+        storage_keys: 32 characters of URL-safe base64 each.
+    """
+
+    directory: str = "/etc/octavia/certs"
+    ca_passphrase: Annotated[str, Meta(min_length=1)]
+    storage_keys: Annotated[tuple[str, ...], Meta(min_length=1)]
+
+    def __repr__(self) -> str:
+        return f"CertificateSite(directory={self.directory!r})"
+
+
+class Logs(_Part, frozen=True, kw_only=True):
+    """Where amphorae send their logs, besides keeping them.
+
+    Attributes:
+        admin_targets, tenant_targets: address and port each; the first that answers is used.
+        forward_all: all of the system's logs, not the amphora's programs alone.
+        keep_local: also keep them in the amphora.
+    """
+
+    admin_targets: tuple[str, ...] = ()
+    tenant_targets: tuple[str, ...] = ()
+    protocol: LogProtocol = LogProtocol.UDP
+    forward_all: bool = False
+    keep_local: bool = True
+
+
+class Site(_Part, frozen=True, kw_only=True):
+    """The whole file."""
+
+    controllers: Annotated[tuple[Controller, ...], Meta(min_length=1)]
+    database: Database
+    messaging: Messaging
+    keystone: Keystone
+    management: Management
+    amphora: AmphoraSite
+    health: Health
+    certificates: CertificateSite
+    logs: Logs = Logs()
+
+    def controller(self, name: str) -> Controller:
+        """The controller of a name.
+
+        Raises:
+            ControllerError: there is none.
+        """
+        for controller in self.controllers:
+            if controller.name == name:
+                return controller
+        names = ", ".join(controller.name for controller in self.controllers)
+        raise ControllerError(f"the site has no controller {name}", f"it has {names}")
+
+
+def load(path: Path) -> Site:
+    """Read a site.
+
+    Raises:
+        ControllerError: the file cannot be read or is wrong; every fault is named with its place.
+    """
+    try:
+        site = msgspec.yaml.decode(path.read_bytes(), type=Site, dec_hook=decode)
+    except OSError as exc:
+        raise ControllerError(
+            f"{path} cannot be read", f"{exc.strerror}; amphoractl site init writes one"
+        ) from exc
+    except msgspec.ValidationError as exc:
+        raise ControllerError(f"{path} is wrong", _placed(str(exc))) from exc
+    except msgspec.DecodeError as exc:
+        raise ControllerError(f"{path} is not YAML", str(exc)) from exc
+    if problems := list(_problems(site)):
+        raise ControllerError(f"{path} is wrong", "\n  ".join(problems))
+    return site
+
+
+def new_secrets() -> dict[str, str]:
+    """Fresh values for a new site, of letters, digits, `_` and `-`."""
+    return {
+        "heartbeat_key": secrets.token_urlsafe(24),
+        "ca_passphrase": secrets.token_urlsafe(24),
+        "storage_key": secrets.token_urlsafe(24),
+    }
+
+
+def _placed(message: str) -> str:
+    """msgspec's words, with the place first."""
+    said, _, place = message.rpartition(" - at `$.")
+    return f"{place.rstrip('`')}: {said}" if said else message
+
+
+def _problems(site: Site) -> Iterator[str]:
+    """What types alone do not say."""
+    names = [controller.name for controller in site.controllers]
+    addresses = [str(controller.management_ip) for controller in site.controllers]
+    for kind, values in (("name", names), ("management_ip", addresses)):
+        for value in sorted({value for value in values if values.count(value) > 1}):
+            yield f"controllers: {kind} {value} stands there twice"
+    if not _SAFE_KEY.fullmatch(site.health.heartbeat_key):
+        yield (
+            "health.heartbeat_key: at least 16 letters, digits, `_`, `.` and `-`; other characters "
+            "do not reach amphorae as they are"
+        )
+    for index, key in enumerate(site.certificates.storage_keys):
+        if not _STORAGE_KEY.fullmatch(key):
+            yield (
+                f"certificates.storage_keys[{index}]: exactly 32 characters of URL-safe base64 "
+                "(letters, digits, `_` and `-`)"
+            )
+    for place, ids in (
+        ("management.networks", site.management.networks),
+        ("management.security_groups", site.management.security_groups),
+    ):
+        for index, name in enumerate(ids):
+            if not is_object_id(name):
+                yield f"{place}[{index}]: {name!r} is not an id; `openstack network list` has it"
+    yield from _log_problems(site.logs)
+    for index, host in enumerate(site.messaging.hosts):
+        if not _is_host_and_port(host):
+            yield f"messaging.hosts[{index}]: {host!r} is not HOST:PORT"
+
+
+def _log_problems(logs: Logs) -> Iterator[str]:
+    for place, targets in (
+        ("logs.admin_targets", logs.admin_targets),
+        ("logs.tenant_targets", logs.tenant_targets),
+    ):
+        for index, target in enumerate(targets):
+            host = target.rpartition(":")[0].strip("[]")
+            if not _is_host_and_port(target) or not _is_address(host):
+                yield f"{place}[{index}]: {target!r} is not ADDRESS:PORT"
+    if logs.admin_targets and not logs.keep_local and not logs.forward_all:
+        yield (
+            "logs: with admin_targets, keep_local: false and forward_all: false Octavia renders a "
+            "configuration that rsyslog refuses; set forward_all: true or keep_local: true"
+        )
+
+
+def _is_host_and_port(text: str) -> bool:
+    match = _HOST_AND_PORT.fullmatch(text)
+    return match is not None and 1 <= int(match[2]) <= 65535
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
