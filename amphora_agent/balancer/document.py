@@ -471,6 +471,13 @@ class Listener(_Part, frozen=True, kw_only=True):
     accept_proxy: bool = False
     compression: bool = False
 
+    @property
+    def pool_ids(self) -> tuple[ObjectId, ...]:
+        """The pools that it uses, each once, the default one first."""
+        redirects = (policy.redirect_pool for policy in self.policies)
+        used = (self.default_pool, *redirects)
+        return tuple(dict.fromkeys(pool_id for pool_id in used if pool_id is not None))
+
 
 class Tuning(_Part, frozen=True, kw_only=True):
     """What holds for all of haproxy.
