@@ -2,18 +2,11 @@
 """Texts of other programs into values."""
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 
+from amphora_agent import haproxycfg
 from amphora_agent.errors import ParseError
 
-_SECTIONS = frozenset(
-    {
-        *("global", "defaults", "frontend", "backend", "listen", "peers", "resolvers", "mailers"),
-        *("userlist", "program", "ring", "log-forward", "fcgi-app", "http-errors", "cache"),
-        *("crt-store", "traces"),
-    }
-)
 _CERTIFICATES = frozenset({"crt", "crt-list"})
 # A complaint of keepalived about one line: "(name: Line 12) ..." or "(Line 12) ...".
 _KEEPALIVED_LINE = re.compile(r"\((?:[^()]*: )?Line \d+\) (?P<text>.*)")
@@ -46,7 +39,7 @@ def without_group(config: str) -> str:
     section = ""
     for line in config.splitlines(keepends=True):
         words = line.split(maxsplit=1)
-        if words and words[0] in _SECTIONS:
+        if words and words[0] in haproxycfg.SECTIONS:
             section = words[0]
         if not (section == "global" and words and words[0] == "group"):
             kept.append(line)
@@ -54,32 +47,22 @@ def without_group(config: str) -> str:
 
 
 def frontends(config: str) -> list[Frontend]:
-    """The frontends of a haproxy configuration, in the order of the file."""
-    found = []
-    for section, name, body in _sections(config):
-        if section == "frontend":
-            modes = [words[1] for words in body if words[0] == "mode" and len(words) > 1]
-            tls = any(words[0] == "bind" and not _CERTIFICATES.isdisjoint(words) for words in body)
-            found.append(
-                Frontend(name=name, mode=modes[-1] if modes else "tcp", terminates_tls=tls)
-            )
-    return found
+    """The frontends of a haproxy configuration, in the order of the file.
+
+    Raises:
+        ParseError: it cannot be taken apart, see `haproxycfg.sections`.
+    """
+    return [_frontend(part) for part in haproxycfg.sections(config) if part.kind == "frontend"]
 
 
-def _sections(config: str) -> Iterator[tuple[str, str, list[list[str]]]]:
-    current: tuple[str, str, list[list[str]]] | None = None
-    for line in config.splitlines():
-        words = line.split("#", maxsplit=1)[0].split()
-        if not words:
-            continue
-        if words[0] in _SECTIONS:
-            if current:
-                yield current
-            current = (words[0], words[1] if len(words) > 1 else "", [])
-        elif current:
-            current[2].append(words)
-    if current:
-        yield current
+def _frontend(section: haproxycfg.Section) -> Frontend:
+    modes = [line.words[1] for line in section.body if line.name == "mode" and len(line.words) > 1]
+    binds = [line for line in section.body if line.name == "bind"]
+    return Frontend(
+        name=section.name,
+        mode=modes[-1] if modes else "tcp",
+        terminates_tls=any(not _CERTIFICATES.isdisjoint(bind.words) for bind in binds),
+    )
 
 
 def program_version(output: str) -> str:

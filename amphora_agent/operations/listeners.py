@@ -8,7 +8,7 @@ listener; for API 0.5, with one haproxy per listener, it is a listener.
 import logging
 
 from amphora_agent import parse
-from amphora_agent.errors import NotFound
+from amphora_agent.errors import NotFound, ParseError
 from amphora_agent.layout import haproxy_unit
 from amphora_agent.models import Action, ListenerStatus
 from amphora_agent.operations import inventory, loadbalancer, lvs
@@ -75,7 +75,7 @@ def frontends(context: Context, lb_id: str) -> list[parse.Frontend]:
     path = context.settings.layout.haproxy_config(lb_id)
     try:
         return parse.frontends(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as exc:
+    except (OSError, UnicodeDecodeError, ParseError) as exc:
         LOG.warning("The listeners of %s are not reported: %s", lb_id, exc)
         return []
 
