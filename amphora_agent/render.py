@@ -205,8 +205,9 @@ def _route(route: Route) -> dict[str, object]:
 
 
 @cache
-def _environment() -> jinja2.Environment:
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """How templates become texts; other kinds of text than shell scripts take an overlay of it."""
+    made = jinja2.Environment(
         loader=jinja2.PackageLoader("amphora_agent", "templates"),
         undefined=jinja2.StrictUndefined,
         finalize=_one_line,
@@ -217,12 +218,12 @@ def _environment() -> jinja2.Environment:
         autoescape=False,  # noqa: S701
     )
     # A value as one word of a shell script.
-    environment.filters["quote"] = shlex.quote
-    return environment
+    made.filters["quote"] = shlex.quote
+    return made
 
 
 def _template(name: str) -> jinja2.Template:
-    return _environment().get_template(name)
+    return environment().get_template(name)
 
 
 def _one_line(value: Any) -> Any:
