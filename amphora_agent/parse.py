@@ -10,6 +10,11 @@ from amphora_agent.errors import ParseError
 _CERTIFICATES = frozenset({"crt", "crt-list"})
 # A complaint of keepalived about one line: "(name: Line 12) ..." or "(Line 12) ...".
 _KEEPALIVED_LINE = re.compile(r"\((?:[^()]*: )?Line \d+\) (?P<text>.*)")
+# Octavia writes `gateway` for `via`: keepalived leaves that route out, and the rest works.
+_KEEPALIVED_OF_OCTAVIA = (
+    "VRRP parsed invalid IP gateway. skipping IP...",
+    "unknown route keyword gateway",
+)
 _KEEPALIVED_FATAL = ("missing '}'", "Non-existent interface specified")
 # A version as controllers need it: two numbers with a dot between them, then anything.
 _VERSION = re.compile(r"\bv?(\d+\.\d+\S*)")
@@ -105,7 +110,9 @@ def keepalived_faults(output: str) -> list[str]:
     for line in output.splitlines():
         match = _KEEPALIVED_LINE.search(line)
         if match:
-            is_fault = not match["text"].startswith("WARNING") and "deprecated" not in match["text"]
+            text = match["text"]
+            is_advice = text.startswith("WARNING") or "deprecated" in text
+            is_fault = not is_advice and text not in _KEEPALIVED_OF_OCTAVIA
         else:
             is_fault = any(sign in line for sign in _KEEPALIVED_FATAL)
         if is_fault:

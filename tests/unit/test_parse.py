@@ -102,6 +102,8 @@ def test_frontends_with_certificates_of_their_own_terminate_tls() -> None:
         " deprecated - please update your configuration.",
         "(a.conf: Line 9) WARNING - interface eth1 for vrrp_instance 4e43 doesn't exist",
         "(a.conf: Line 9) The keyword 'x' is deprecated",
+        "(a.conf: Line 39) VRRP parsed invalid IP gateway. skipping IP...\n"
+        "(a.conf: Line 39) unknown route keyword gateway",
     ],
 )
 def test_keepalived_faults_leave_advice_out(output: str) -> None:
@@ -116,6 +118,7 @@ def test_keepalived_faults_leave_advice_out(output: str) -> None:
         "(Line 1) Unknown keyword 'garbage'",
         "There are 1 missing '}'s or extra '{'s",
         "Non-existent interface specified in configuration",
+        "(a.conf: Line 39) unknown route keyword gatevia",
         "(a.conf: Line 12) (4e43) Priority not valid! must be between 1 & 255. Using default 100",
     ],
 )
