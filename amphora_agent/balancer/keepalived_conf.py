@@ -54,18 +54,28 @@ def word(text: str) -> Written:
     )
 
 
+def bare(text: str) -> Written:
+    """A value where quotes would not be taken off: in a comment, or within quotes.
+
+    Raises:
+        InvalidRequest: it would need quotes.
+    """
+    if _BARE.fullmatch(text):
+        return Written(text)
+    raise InvalidRequest(
+        "Invalid value",
+        f"{text!r} cannot stand in a comment or a command of keepalived: it must be of 1 or more "
+        "letters, digits and _./:,%+=-",
+    )
+
+
 def command(*words: str) -> Written:
     """A program with its arguments, as scripts and checks have it: one word with spaces in it.
 
     Raises:
-        InvalidRequest: a word needs quotes, which would have to stand within quotes.
+        InvalidRequest: a word would need quotes within the quotes.
     """
-    for part in words:
-        if not _BARE.fullmatch(part):
-            raise InvalidRequest(
-                "Invalid value", f"{part!r} cannot be an argument of a check that keepalived runs"
-            )
-    return word(" ".join(words))
+    return word(" ".join(bare(part) for part in words))
 
 
 def url_path(path: str) -> str:
@@ -99,7 +109,10 @@ def text(template: str, **values: Any) -> str:
 
 @cache
 def _environment() -> jinja2.Environment:
-    return render.environment().overlay(finalize=_finalize)
+    made = render.environment().overlay(finalize=_finalize)
+    # An overlay shares the filters of what it lies on.
+    made.filters = made.filters | {"bare": bare}
+    return made
 
 
 def _finalize(value: Any) -> Any:

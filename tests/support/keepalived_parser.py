@@ -6,13 +6,17 @@ block there does so here. Where words are read a second time (`misc_path`, `scri
 does that.
 """
 
+import re
 from dataclasses import dataclass
 
 # MAXBUF of lib/parser.h, less the NUL: what is longer is read as another line.
 _PIECE_BYTES = 1023
 # Definitions that are there always (set_std_definitions).
-_DEFINED = ("_PWD", "_INSTANCE", "_RANDOM", "_HASH", "_BANG")
+_DEFINED = re.compile(r"\$\{?_(PWD|INSTANCE|RANDOM|HASH|BANG)")
 _BLANK = " \t"
+# Most lines have none of these.
+_MARKS = re.compile(r"[\"#!\\]")
+_BRACES = re.compile(r"[{}]")
 
 
 class ConfigError(ValueError):
@@ -82,7 +86,7 @@ def _pieces(text: str) -> list[str]:
             clean = _without_comment(piece.rstrip("\r"))
             if clean.startswith(("@", "~")):
                 raise ConfigError(f"conditional: {clean!r}")
-            if any(f"${name}" in clean or f"${{{name}" in clean for name in _DEFINED):
+            if _DEFINED.search(clean):
                 raise ConfigError(f"a definition is replaced: {clean!r}")
             if clean.startswith("$") and "=" in clean:
                 raise ConfigError(f"a definition: {clean!r}")
@@ -92,6 +96,8 @@ def _pieces(text: str) -> list[str]:
 
 def _without_comment(line: str) -> str:
     """What `decomment` leaves."""
+    if not _MARKS.search(line):
+        return line.strip(_BLANK)
     kept = ""
     quoted = False
     rest = iter(line.lstrip(_BLANK))
@@ -112,6 +118,8 @@ def _without_comment(line: str) -> str:
 
 
 def _without_braces(line: str) -> list[str]:
+    if not _BRACES.search(line):
+        return [line] if line else []
     pieces = []
     begin, quoted = 0, False
     for index, mark in enumerate(line):
@@ -125,6 +133,8 @@ def _without_braces(line: str) -> list[str]:
 
 def _words(line: str) -> tuple[str, ...]:
     """What `alloc_strvec` makes of a line: a double quote begins and ends a word wherever it is."""
+    if '"' not in line:
+        return tuple(line.split())
     words = []
     rest = line.lstrip(_BLANK)
     while rest:
