@@ -80,6 +80,11 @@ class Layout:
         return self.base / "haproxy-default-user-group.conf"
 
     @property
+    def ping_wrapper(self) -> Path:
+        """What haproxy runs for health monitors of type PING; shipped by the image."""
+        return self.base / "ping-wrapper.sh"
+
+    @property
     def plugged_interfaces(self) -> Path:
         """Lines of `<mac> <interface>`: which NIC bears which name in the namespace."""
         return self.base / "plugged_interfaces"

@@ -356,7 +356,11 @@ class HealthMonitor(_Part, frozen=True, kw_only=True):
     http_method: HttpMethod = HttpMethod.GET
     url_path: Url | None = None
     expected_codes: Annotated[
-        str, Meta(pattern="^[1-5][0-9]{2}([,-][1-5][0-9]{2})*$", max_length=64)
+        str,
+        Meta(
+            pattern="^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$",
+            max_length=64,
+        ),
     ] = "200"
     http_version: HttpVersion | None = None
     domain_name: DomainName | None = None

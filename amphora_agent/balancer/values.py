@@ -16,7 +16,8 @@ Schema = dict[str, Any]
 TEXT_MAX_CHARACTERS = 1024
 
 _CERTIFICATE_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,256}")
+# Less quotes, which would begin something in the arguments of haproxy's functions.
+_TOKEN = re.compile(r"[!#$%&*+.^_|~0-9A-Za-z-]{1,256}")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)([0-9A-Za-z_]([0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?\.?)+")
 _CIPHERS = re.compile(r"[0-9A-Za-z@=!+._-]{1,64}(:[0-9A-Za-z@=!+._-]{1,64}){0,63}")
 _URL = re.compile(r"[!#-\[\]^_a-z{|}~]{1,1024}")
