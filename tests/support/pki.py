@@ -50,6 +50,19 @@ class Authority:
     root: Certificate
     intermediate: Certificate
 
+    def revocations_pem(self) -> bytes:
+        """A list of revoked certificates, with none on it."""
+        now = datetime.datetime.now(datetime.UTC)
+        issuer = self.intermediate
+        revocations = (
+            x509.CertificateRevocationListBuilder()
+            .issuer_name(issuer.public.subject)
+            .last_update(now)
+            .next_update(now + datetime.timedelta(days=30))
+            .sign(issuer.key, hashes.SHA256())
+        )
+        return revocations.public_bytes(serialization.Encoding.PEM)
+
     def chain_pem(self) -> bytes:
         """What a verifier is given: intermediate, then root."""
         return self.intermediate.pem() + self.root.pem()

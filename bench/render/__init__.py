@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What rendering an haproxy.cfg takes, beside Octavia's renderer."""
