@@ -11,12 +11,13 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from amphora_agent import layout, settings
-from amphora_agent.api import create_app
+from amphora_agent.api import BODY_MAX_BYTES, create_app
 from amphora_agent.errors import ConfigError
 from amphora_agent.operations import recovery
 from amphora_agent.operations.context import Context
 from amphora_agent.server import Server
-from amphora_agent.server_worker import Limits, Transport
+from amphora_agent.server_waiting import Limits
+from amphora_agent.server_worker import Transport
 from amphora_agent.settings import Settings
 from amphora_agent.system.handshakes import Failures
 from amphora_agent.system.notify import Notifier
@@ -104,7 +105,7 @@ def serve(context: Context, contexts: ServerContexts) -> None:
     transport = Transport(
         contexts=contexts,
         failures=Failures(time.monotonic),
-        limits=Limits(body_s=loaded.request_timeout_s),
+        limits=Limits(body_s=loaded.request_timeout_s, body_bytes=BODY_MAX_BYTES),
         hang_up=lambda: context.settings,
         alive=Notifier.from_environment(os.environ).alive,
     )

@@ -3,11 +3,14 @@
 
 import json
 import logging
+import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from gunicorn import util
 from gunicorn.http import RequestParser, wsgi
+from gunicorn.http.body import LengthReader
 from gunicorn.http.errors import ParseException
 
 from amphora_agent.system.connection import Connection
@@ -17,6 +20,22 @@ LOG = logging.getLogger(__name__)
 # Of a body that the application did not read; more is not worth keeping the connection for.
 _DISCARD_MAX_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Incoming:
+    """A request whose head is there.
+
+    Attributes:
+        parser, request: gunicorn's.
+        size: of the body in bytes; None when only its end tells (chunked).
+        ends_at: when the body must be there, by the monotonic clock.
+    """
+
+    parser: Any
+    request: Any
+    size: int | None
+    ends_at: float
 
 
 class Exchange:
@@ -44,15 +63,50 @@ class Exchange:
         self._total_s = total_s
         self._closing = closing
 
-    def serve(self, connection: Connection) -> bool:
+    def begin(self, connection: Connection) -> Incoming | None:
+        """Parse a complete head, without waiting for anything; None when it was refused."""
+        try:
+            parser = RequestParser(self._config, connection, connection.peer)
+            request = next(parser)
+        except ParseException as exc:
+            LOG.info("Bad request from %s: %s", connection.client, exc)
+            refuse(connection, str(exc))
+            return None
+        except OSError as exc:
+            LOG.info("Request from %s broke off: %s", connection.client, exc)
+            return None
+        connection.give_back(_leftover(parser))
+        reader = request.body.reader
+        return Incoming(
+            parser=parser,
+            request=request,
+            size=reader.length if isinstance(reader, LengthReader) else None,
+            ends_at=time.monotonic() + self._total_s,
+        )
+
+    def receive(self, connection: Connection, incoming: Incoming) -> bool:
+        """Take what has come of a body of known size; whether all of it is there.
+
+        Raises:
+            OSError: the client is gone.
+        """
+        if connection.read_body(incoming.size or 0):
+            return True
+        headers = incoming.request.headers
+        if any(name == "EXPECT" and value.lower() == "100-continue" for name, value in headers):
+            connection.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # Once is enough; gunicorn would say it again when the application begins.
+        incoming.request.headers = [(name, value) for name, value in headers if name != "EXPECT"]
+        return False
+
+    def serve(self, connection: Connection, incoming: Incoming) -> bool:
         """Answer one request; whether the connection can take another one."""
         try:
             connection.block(progress_s=self._progress_s, total_s=self._total_s)
-            parser = RequestParser(self._config, connection, connection.peer)
-            request = next(parser)
-            if not self._respond(request, connection):
+            if not self._respond(incoming.request, connection):
                 return False
-            connection.unblock(_leftover(parser))
+            connection.give_back(_leftover(incoming.parser))
+            connection.unblock()
         except ParseException as exc:
             LOG.info("Bad request from %s: %s", connection.client, exc)
             refuse(connection, str(exc))
@@ -115,6 +169,10 @@ def _discard(body: Any) -> bool:
 
 def _leftover(parser: Any) -> bytes:
     """What the parser read beyond the request."""
+    unreader = parser.unreader
     # With its source dry, the reader gives what it holds.
-    parser.unreader.chunk = bytes
-    return bytes(parser.unreader.read())
+    unreader.chunk = bytes
+    try:
+        return bytes(unreader.read())
+    finally:
+        del unreader.chunk

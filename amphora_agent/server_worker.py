@@ -3,8 +3,15 @@
 
 gunicorn's own threaded worker shakes hands in its accept loop and reads heads in its request
 threads, without deadlines, so that a few silent clients stop it. Here a connection costs no thread
-until the head of a request is complete, and every wait has an end. Of gunicorn only what it offers
-to makers of workers is used: the base class, the parser, and the writer of answers.
+until a request is complete, its body included, and every wait has an end. Of gunicorn only what it
+offers to makers of workers is used: the base class, the parser, and the writer of answers.
+
+Two kinds of bodies still need a thread while they come, and have few of their own, so that they
+wait for each other alone: chunked ones, which no controller sends and only gunicorn's own reader,
+which waits, is to take apart; and too large ones, which are refused by their length and thrown
+away. The other bodies are held in memory and never spilled: they may be keys, which must not reach
+the disk. When they become too many, the connection that stalls goes; its controller tries again,
+whereas a refusal would be final.
 """
 
 import contextlib
@@ -19,14 +26,15 @@ import time
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from gunicorn.workers import base
 
 from amphora_agent.errors import ConfigError
-from amphora_agent.server_exchange import Exchange, refuse
+from amphora_agent.server_exchange import Exchange, Incoming, refuse
+from amphora_agent.server_waiting import Limits, Waiting
 from amphora_agent.system.connection import Connection, HeadTooLong, address_of
 from amphora_agent.system.handshakes import Cause, Failures, cause_of
 from amphora_agent.system.tls import ServerContexts
@@ -35,31 +43,6 @@ LOG = logging.getLogger(__name__)
 
 _TICK_S = 1.0
 _ACCEPTS_AT_ONCE = 16
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """How long and how many; times in seconds.
-
-    Attributes:
-        handshake_s: from the first packet to a verified client.
-        head_s: from then, or from the first byte on a kept connection, to a complete head.
-        progress_s: between two packets of a body, and for each write of an answer.
-        body_s: for the whole body.
-        idle_s: how long a connection is kept between two requests.
-        idle: how many are kept so.
-        connections: how many clients there may be; one more crowds out the longest waiting one.
-        threads: requests served at once.
-    """
-
-    handshake_s: float = 5.0
-    head_s: float = 10.0
-    progress_s: float = 10.0
-    body_s: float = 180.0
-    idle_s: float = 30.0
-    idle: int = 32
-    connections: int = 512
-    threads: int = 8
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -78,20 +61,6 @@ class Transport:
     alive: Callable[[], object]
 
 
-@dataclass(slots=True)
-class _Stage:
-    """Connections that wait for the same thing, the longest waiting one first."""
-
-    timeout_s: float
-    deadlines: dict[Connection, float] = field(default_factory=dict)
-
-    def add(self, connection: Connection) -> None:
-        self.deadlines[connection] = time.monotonic() + self.timeout_s
-
-    def first(self) -> tuple[Connection, float] | None:
-        return next(iter(self.deadlines.items()), None)
-
-
 class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
     """A gunicorn worker; its application has a `transport`."""
 
@@ -107,10 +76,10 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         self._alive_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
-        self._shaking = _Stage(limits.handshake_s)
-        self._reading = _Stage(limits.head_s)
-        self._idle = _Stage(limits.idle_s)
-        self._running: set[Future[None]] = set()
+        self._slow_pool = ThreadPoolExecutor(limits.slow_threads, thread_name_prefix="slow")
+        self._waiting = Waiting(limits)
+        # With the bytes that each one's body holds.
+        self._running: dict[Future[None], int] = {}
         self._served: deque[tuple[Connection, bool]] = deque()
         super().init_process()
 
@@ -165,21 +134,27 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         self._failures.tell()
 
     def _pause_s(self) -> float:
-        firsts = (stage.first() for stage in (self._shaking, self._reading, self._idle))
-        next_deadline = min((first[1] for first in firsts if first), default=float("inf"))
-        return min(_TICK_S, max(0.0, next_deadline - time.monotonic()))
+        return min(_TICK_S, self._waiting.pause_s())
 
     def _finish(self) -> None:
         for listener in self.sockets:
             self._selector.unregister(listener)
             listener.close()
+        end = time.monotonic() + self.cfg.graceful_timeout
         # Requests that have come while the last ones were looked at.
         self._turn(0)
-        for stage in (self._shaking, self._reading, self._idle):
-            for connection in list(stage.deadlines):
+        for stage in (self._waiting.shaking, self._waiting.reading, self._waiting.idle):
+            for connection in stage:
                 self._drop(connection)
+        # Those whose head is there were begun.
+        while self._waiting.bodies and (left_s := end - time.monotonic()) > 0:
+            self._turn(min(left_s, self._pause_s()))
+        for connection in self._waiting.bodies:
+            LOG.warning("Request from %s is broken off within its body", connection.client)
+            self._drop(connection)
         self._pool.shutdown(wait=False)
-        wait(self._running, timeout=self.cfg.graceful_timeout)
+        self._slow_pool.shutdown(wait=False)
+        wait(list(self._running), timeout=max(0.0, end - time.monotonic()))
         self._take_back()
         if self._running:
             LOG.warning("Requests that still run are broken off: %d", len(self._running))
@@ -210,13 +185,13 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
             except OSError as exc:
                 self._failures.record(cause_of(exc), address_of(peer), str(exc))
             else:
-                self._shaking.add(connection)
+                self._waiting.shaking.add(connection)
                 self._selector.register(
                     connection.sock, selectors.EVENT_READ, partial(self._shake, connection)
                 )
 
     def _shake(self, connection: Connection) -> None:
-        if connection not in self._shaking.deadlines:
+        if connection not in self._waiting.shaking:
             return  # crowded out while this event was waiting
         try:
             event = connection.handshake()
@@ -227,18 +202,18 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         if event:
             self._selector.modify(connection.sock, event, partial(self._shake, connection))
             return
-        del self._shaking.deadlines[connection]
-        self._reading.add(connection)
+        self._waiting.shaking.remove(connection)
+        self._waiting.reading.add(connection)
         self._selector.modify(
             connection.sock, selectors.EVENT_READ, partial(self._read, connection)
         )
         self._read(connection)
 
     def _read(self, connection: Connection) -> None:
-        if connection in self._idle.deadlines:
-            del self._idle.deadlines[connection]
-            self._reading.add(connection)
-        elif connection not in self._reading.deadlines:
+        if connection in self._waiting.idle:
+            self._waiting.idle.remove(connection)
+            self._waiting.reading.add(connection)
+        elif connection not in self._waiting.reading:
             return  # crowded out while this event was waiting
         try:
             complete = connection.read_head()
@@ -250,18 +225,64 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
             self._drop(connection)
         else:
             if complete:
-                self._submit(connection)
+                self._begin(connection)
 
-    def _submit(self, connection: Connection) -> None:
-        del self._reading.deadlines[connection]
+    def _begin(self, connection: Connection) -> None:
+        incoming = self._exchange.begin(connection)
+        if incoming is None:
+            self._drop(connection)
+        elif incoming.size is None or incoming.size > self._limits.body_bytes:
+            self._submit(connection, incoming, self._slow_pool)
+        elif incoming.size <= connection.held:
+            self._submit(connection, incoming, self._pool)
+        else:
+            self._waiting.reading.remove(connection)
+            self._waiting.bodies.add(connection)
+            self._selector.modify(
+                connection.sock, selectors.EVENT_READ, partial(self._receive, connection, incoming)
+            )
+            self._receive(connection, incoming)
+
+    def _receive(self, connection: Connection, incoming: Incoming) -> None:
+        if connection not in self._waiting.bodies:
+            return  # crowded out while this event was waiting
+        try:
+            complete = self._exchange.receive(connection, incoming)
+        except OSError as exc:
+            LOG.info("Request from %s broke off: %s", connection.client, exc)
+            self._drop(connection)
+            return
+        self._waiting.bodies.add(connection)
+        self._bound_bodies()
+        if connection not in self._waiting.bodies:
+            return
+        if complete:
+            self._submit(connection, incoming, self._pool)
+        elif time.monotonic() >= incoming.ends_at:
+            self._end_body(connection)
+
+    def _bound_bodies(self) -> None:
+        queued = sum(size for future, size in list(self._running.items()) if not future.running())
+        coming = {connection: connection.held for connection in self._waiting.bodies}
+        excess = queued + sum(coming.values()) - self._limits.bodies_bytes
+        for connection, held in coming.items():
+            if excess <= 0:
+                return
+            LOG.warning("Body of %s is crowded out by other bodies", connection.client)
+            self._drop(connection)
+            excess -= held
+
+    def _submit(self, connection: Connection, incoming: Incoming, pool: ThreadPoolExecutor) -> None:
+        self._waiting.remove(connection)
         self._selector.unregister(connection.sock)
-        future = self._pool.submit(self._serve, connection)
-        self._running.add(future)
-        future.add_done_callback(self._running.discard)
+        held = connection.held
+        future = pool.submit(self._serve, connection, incoming)
+        self._running[future] = held
+        future.add_done_callback(self._running.pop)
 
-    def _serve(self, connection: Connection) -> None:
-        """In a thread of the pool."""
-        keep = self._exchange.serve(connection)
+    def _serve(self, connection: Connection, incoming: Incoming) -> None:
+        """In a thread of a pool."""
+        keep = self._exchange.serve(connection, incoming)
         if not keep:
             connection.close()
         self._served.append((connection, keep))
@@ -277,9 +298,10 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
             if not self.alive:
                 connection.close()
                 continue
-            while len(self._idle.deadlines) >= self._limits.idle:
-                self._drop(next(iter(self._idle.deadlines)))
-            self._idle.add(connection)
+            idle = self._waiting.idle
+            while len(idle) >= self._limits.idle and (first := idle.first()):
+                self._drop(first[0])
+            idle.add(connection)
             self._selector.register(
                 connection.sock, selectors.EVENT_READ, partial(self._read, connection)
             )
@@ -290,35 +312,37 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
     # Ends of a connection
 
     def _expire(self) -> None:
-        now = time.monotonic()
-        for stage in (self._shaking, self._reading, self._idle):
-            while (first := stage.first()) and first[1] <= now:
-                if stage is self._shaking:
-                    self._failures.record(Cause.TIMEOUT, first[0].client)
-                elif stage is self._reading:
-                    LOG.info("%s sent no complete request in time", first[0].client)
-                self._drop(first[0])
+        for connection in self._waiting.overdue():
+            if connection in self._waiting.bodies:
+                self._end_body(connection)
+                continue
+            if connection in self._waiting.shaking:
+                self._failures.record(Cause.TIMEOUT, connection.client)
+            elif connection in self._waiting.reading:
+                LOG.info("%s sent no complete request in time", connection.client)
+            self._drop(connection)
+
+    def _end_body(self, connection: Connection) -> None:
+        LOG.info("%s sent no complete body in time", connection.client)
+        refuse(connection, "the body of the request did not come in time")
+        self._drop(connection)
 
     def _crowd_out(self) -> None:
         """Close the connection that is worth least."""
-        for stage in (self._shaking, self._idle, self._reading):
-            if first := stage.first():
-                if stage is self._shaking:
-                    self._failures.record(Cause.CROWDED_OUT, first[0].client)
-                self._drop(first[0])
-                return
+        if connection := self._waiting.least():
+            if connection in self._waiting.shaking:
+                self._failures.record(Cause.CROWDED_OUT, connection.client)
+            self._drop(connection)
 
     def _drop(self, connection: Connection) -> None:
-        for stage in (self._shaking, self._reading, self._idle):
-            stage.deadlines.pop(connection, None)
+        self._waiting.remove(connection)
         self._selector.unregister(connection.sock)
         connection.close()
 
     # Housekeeping
 
     def _connections(self) -> int:
-        waiting = (self._shaking, self._reading, self._idle)
-        return sum(len(stage.deadlines) for stage in waiting) + len(self._running)
+        return len(self._waiting) + len(self._running)
 
     def _drain_pipe(self) -> None:
         os.read(self.PIPE[0], 4096)

@@ -25,8 +25,9 @@ class HeadTooLong(OSError):
 class Connection:
     """A TLS socket that never blocks while it waits, and may block for a while in a request.
 
-    The event loop drives `handshake` and `read_head`; the thread that serves the request then owns
-    the connection, calls `block`, reads the rest with `recv` and gives it back with `unblock`.
+    The event loop drives `handshake`, `read_head` and `read_body`; the thread that serves the
+    request then owns the connection, calls `block`, reads with `recv` what the loop has left, and
+    gives it back with `unblock`.
 
     Args:
         sock: the accepted TCP socket; it belongs to the connection now.
@@ -46,7 +47,7 @@ class Connection:
         except OSError:
             sock.close()
             raise
-        self._received = b""
+        self._received = bytearray()
         self._end = 0.0
 
     @property
@@ -56,8 +57,13 @@ class Connection:
 
     @property
     def silent(self) -> bool:
-        """Whether nothing of the next request has come."""
-        return not self._received
+        """Whether nothing of the next request has been taken from the kernel."""
+        return not self._received and not self.sock.pending()
+
+    @property
+    def held(self) -> int:
+        """Bytes that were received and not yet asked for."""
+        return len(self._received)
 
     def handshake(self) -> int:
         """Go on with the handshake; returns the event of `selectors` to wait for, 0 when done.
@@ -83,15 +89,35 @@ class Connection:
         while _END_OF_HEAD not in self._received:
             if len(self._received) >= HEAD_MAX_BYTES:
                 raise HeadTooLong(f"no end of head within {HEAD_MAX_BYTES} bytes")
-            # Until TLS wants more: what it holds back decrypted would wake no selector.
-            try:
-                data = self.sock.recv(_CHUNK_BYTES)
-            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            if not self._take():
                 return False
-            if not data:
-                raise ClientGone("closed by the client")
-            self._received += data
         return True
+
+    def read_body(self, size: int) -> bool:
+        """Take what has come after the head; whether `size` bytes are there.
+
+        Raises:
+            OSError: the client closed the connection, or the TLS session broke.
+        """
+        while len(self._received) < size:
+            if not self._take():
+                return False
+        return True
+
+    def _take(self) -> bool:
+        """Take some bytes; False when TLS has no more, so that the next ones wake a selector."""
+        try:
+            data = self.sock.recv(_CHUNK_BYTES)
+        except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            return False
+        if not data:
+            raise ClientGone("closed by the client")
+        self._received += data
+        return True
+
+    def give_back(self, data: bytes) -> None:
+        """Put bytes that `recv` gave before those that are still to come."""
+        self._received[:0] = data
 
     def block(self, *, progress_s: float, total_s: float) -> None:
         """Let `recv` and writes wait.
@@ -103,14 +129,9 @@ class Connection:
         self.sock.settimeout(progress_s)
         self._end = time.monotonic() + total_s
 
-    def unblock(self, received: bytes) -> None:
-        """Back to the event loop.
-
-        Args:
-            received: what was read and does not belong to the request that was served.
-        """
+    def unblock(self) -> None:
+        """Back to the event loop."""
         self.sock.settimeout(0)
-        self._received = received
 
     def recv(self, size: int) -> bytes:
         """Bytes of a request; gunicorn's parser takes a connection for a socket by this name.
@@ -120,7 +141,8 @@ class Connection:
                 stream for the end of the body, and half an upload for a whole one.
         """
         if self._received:
-            data, self._received = self._received[:size], self._received[size:]
+            data = bytes(self._received[:size])
+            del self._received[:size]
             return data
         if time.monotonic() >= self._end:
             raise ClientGone("the request did not come in time")

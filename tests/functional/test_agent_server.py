@@ -2,6 +2,7 @@
 """The agent's server against silent, slow, rude and vanishing clients, and its end."""
 
 import contextlib
+import hashlib
 import http.client
 import select
 import signal
@@ -10,6 +11,7 @@ import ssl
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -125,16 +127,98 @@ def test_server_does_not_take_half_a_body_for_a_whole_one(controller: Client) ->
     assert controller.request("GET", path).status == 200
 
 
-def test_server_takes_chunked_bodies_and_expectations(controller: Client) -> None:
-    """What HTTP/1.1 clients may do and controllers do not is understood."""
-    path = f"{CERTIFICATES}/{'c' * 40}.pem"
+@pytest.mark.parametrize(
+    ("framing", "begun"),
+    [
+        (b"Content-Length: 100000\r\n", b"half"),
+        (b"Content-Length: 20000000\r\n", b"half"),
+        (b"Transfer-Encoding: chunked\r\n", b"186a0\r\nhalf"),
+    ],
+    ids=["length", "too large", "chunked"],
+)
+def test_server_answers_while_many_bodies_stall(
+    controller: Client, framing: bytes, begun: bytes
+) -> None:
+    """50 controllers that stall within a body do not make others wait, uploads included."""
+    path = f"{CERTIFICATES}/{'d' * 40}.pem"
+    head = f"PUT {path} HTTP/1.1\r\nHost: a\r\n".encode() + framing + b"\r\n"
+    with contextlib.ExitStack() as opened:
+        stalled = [opened.enter_context(controller.session()) for _ in range(50)]
+        for sock in stalled:
+            sock.sendall(head + begun)
+        for _ in range(5):
+            assert controller.request("GET", "/1.0/info").status == 200
+        assert controller.request("PUT", path, b"x" * 100_000).status == 200
+        # A server that had given up on them would not have had to wait for them.
+        assert sum(not _ended(sock) for sock in stalled) > 25
+    assert controller.request("DELETE", path).status == 200
+
+
+def test_server_completes_a_body_that_stalled(controller: Client) -> None:
+    """A body whose second half comes late, with the next request behind it, is a whole one."""
+    path = f"{CERTIFICATES}/{'d' * 40}.pem"
+    body = b"x" * 100_000
+    head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    next_one = f"GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n".encode()
     with contextlib.closing(controller.session()) as sock:
-        sock.sendall(
-            f"PUT {path} HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n"
-            "Expect: 100-continue\r\n\r\n".encode()
-        )
+        sock.sendall(head + body[:50_000])
+        assert controller.request("GET", path).status == 404
+        sock.sendall(body[50_000:] + next_one)
+        with sock.makefile("rb") as stream:
+            told = stream.read()
+    assert told.count(b"HTTP/1.1 200 OK") == 2
+    assert told.endswith(b'{"md5sum":"%s"}' % hashlib.md5(body).hexdigest().encode())
+    assert controller.request("DELETE", path).status == 200
+
+
+def test_server_keeps_requests_that_come_at_once(controller: Client) -> None:
+    """Of 300 requests in one go, more than any buffer for heads holds, each is answered."""
+    with contextlib.closing(controller.session()) as sock:
+        sock.sendall((HEAD + b"\r\n") * 299 + HEAD + b"Connection: close\r\n\r\n")
+        with sock.makefile("rb") as stream:
+            assert stream.read().count(b"HTTP/1.1 200 OK") == 300
+
+
+def test_server_bounds_the_memory_of_stalled_bodies(fresh_place: Place) -> None:
+    """Of 12 stalled bodies of 15 MiB the older ones make room, without an answer, for the newer."""
+    part = bytes(15 << 20)
+    path = f"{CERTIFICATES}/{'d' * 40}.pem"
+    head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nContent-Length: {len(part) + 4}\r\n\r\n".encode()
+    with _running(fresh_place) as process, contextlib.ExitStack() as opened:
+        client = fresh_place.client(fresh_place.pki.controller)
+        before = _most_memory_kib(process.pid)
+        stalled = []
+        for _ in range(12):
+            stalled.append(opened.enter_context(client.session()))
+            stalled[-1].sendall(head + part)
+        _await_end(stalled[0])
+        assert _most_memory_kib(process.pid) - before < 110 * 1024
+        # A controller tries again after a broken connection, and not after a refusal.
+        with contextlib.suppress(ConnectionResetError):
+            assert stalled[0].recv(12) == b""
+        stalled[-1].sendall(b"half")
+        assert stalled[-1].recv(12) == b"HTTP/1.1 200"
+    assert "is crowded out by other bodies" in fresh_place.log.read_text()
+
+
+@pytest.mark.parametrize(
+    ("framing", "body"),
+    [
+        (b"Content-Length: 4\r\n", b"four"),
+        (b"Transfer-Encoding: chunked\r\n", b"4\r\nfour\r\n0\r\n\r\n"),
+    ],
+    ids=["length", "chunked"],
+)
+def test_server_takes_chunked_bodies_and_expectations(
+    controller: Client, framing: bytes, body: bytes
+) -> None:
+    """Who expects to be asked for the body is asked, once, and then answered."""
+    path = f"{CERTIFICATES}/{'c' * 40}.pem"
+    head = f"PUT {path} HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\n".encode() + framing
+    with contextlib.closing(controller.session()) as sock:
+        sock.sendall(head + b"\r\n")
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        sock.sendall(b"4\r\nfour\r\n0\r\n\r\n")
+        sock.sendall(body)
         assert sock.recv(12) == b"HTTP/1.1 200"
     assert controller.request("GET", path).json() == {"md5sum": "8cbad96aced40b3838dd9f07f6ef5772"}
 
@@ -294,6 +378,13 @@ def _running(place: Place, **environment: str) -> Iterator[subprocess.Popen[byte
         process.terminate()
         process.wait(timeout=PATIENCE_S)
     assert "Traceback" not in place.log.read_text()
+
+
+def _most_memory_kib(pid: int) -> int:
+    """The most that a process has had resident, in KiB."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    (line,) = [line for line in lines if line.startswith("VmHWM:")]
+    return int(line.split()[1])
 
 
 def _children(pid: int) -> list[int]:
