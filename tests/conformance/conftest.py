@@ -3,7 +3,8 @@
 
 AMPHORA_TARGET=https://192.0.2.10:9443 names an agent that runs already; then these say who asks:
 AMPHORA_TARGET_ID (the amphora's UUID), AMPHORA_TARGET_TRUST (CA certificates of amphorae),
-AMPHORA_TARGET_IDENTITY (key and certificate of a controller).
+AMPHORA_TARGET_IDENTITY (key and certificate of a controller). AMPHORA_TARGET_BASE is its base_path,
+if that is not the usual one. Tests that look at its files or need NICs are skipped.
 """
 
 import os
@@ -59,6 +60,7 @@ def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
 
 def _named(environment: Mapping[str, str]) -> Target:
     url = urlsplit(environment[_VARIABLE])
+    base = PurePosixPath(environment.get(f"{_VARIABLE}_BASE", "/var/lib/octavia"))
     return Target(
         inside=_Here(name="none"),
         address=IPv4Address(url.hostname or ""),
@@ -66,6 +68,8 @@ def _named(environment: Mapping[str, str]) -> Target:
         amphora_id=uuid.UUID(environment[f"{_VARIABLE}_ID"]),
         trust=Path(environment[f"{_VARIABLE}_TRUST"]),
         controller=Path(environment[f"{_VARIABLE}_IDENTITY"]),
+        base=base,
+        certs=base / "certs",
     )
 
 
