@@ -2,7 +2,8 @@
 """The agent is killed at any point of its work, and what is on the disk is whole.
 
 Never is a file half written, a service running without its file, or a file there that haproxy
-refuses; and what was answered has happened.
+refuses; and what was answered has happened. haproxy and keepalived are the real ones; UDP listeners
+have no pool, so that the kernel needs no IPVS.
 """
 
 import base64
@@ -13,120 +14,32 @@ import subprocess
 import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.functional.conftest import REPOSITORY, Place
-from tests.functional.haproxy_configs import listener_config
-from tests.support import waiting
+from tests.functional.kill_requests import (
+    ADDRESS,
+    LBS,
+    LISTENERS,
+    Content,
+    Request,
+    Requests,
+    lvs_file,
+    vrrp_file,
+)
+from tests.support import need, waiting
 from tests.support.mutual_tls import RefusedError
 
 pytestmark = pytest.mark.slow
 
 SEED = 20_260_930
-KILLS_AT_STEPS = 480
+KILLS_AT_STEPS = 465
 KILLS_OF_SERVER = 40
-LBS = tuple(str(uuid.UUID(int=number, version=4)) for number in (1, 2, 3))
-CERTIFICATES = (f"{'a1' * 20}.pem", f"{'b2' * 20}.pem")
 _DEADLINE_S = 30
-
-Content = bytes | None
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
-    """One request, and which files it leaves how.
-
-    Attributes:
-        writes: contents of files after success; None for those that are gone then.
-    """
-
-    method: str
-    path: str
-    body: bytes = b""
-    writes: dict[Path, Content] = field(default_factory=dict)
-
-
-class Requests:
-    """Makes requests at random."""
-
-    def __init__(self, place: Place, dice: random.Random) -> None:
-        self._place = place
-        self._dice = dice
-        self._pems = [place.pki.amphora_pem(place.amphora_id) for _ in range(3)]
-        self._config = place.config_file.read_bytes()
-
-    def some(self) -> list[Request]:
-        """A short sequence."""
-        kinds = (
-            *((self.upload, 5), (self._action, 4), (self.certificate, 6), (self._forget, 2)),
-            *((self._delete, 2), (self._server_pem, 1), (self._agent_config, 1)),
-        )
-        chosen = self._dice.choices(
-            [kind for kind, _weight in kinds],
-            [weight for _kind, weight in kinds],
-            k=self._dice.randint(1, 4),
-        )
-        return [kind() for kind in chosen]
-
-    def removal(self) -> list[Request]:
-        """Removes all load balancers."""
-        return [self._delete(lb_id) for lb_id in LBS]
-
-    def upload(self) -> Request:
-        lb_id = self._dice.choice(LBS)
-        owner = self._dice.choice(("1.0/loadbalancer", "0.5/listeners"))
-        path = f"/{owner}/{self._place.amphora_id}/{lb_id}/haproxy"
-        if self._dice.random() < 0.2:
-            return Request(method="PUT", path=path, body=b"nonsense\n")
-        config = listener_config(self._place.base, lb_id, vip="127.0.0.1", ports={"one": 8081})
-        port = 8000 + 10 * LBS.index(lb_id) + self._dice.randrange(10)
-        config = config.replace(b":80\n", b":%d\n" % port) + self._filler()
-        file = self._place.base / lb_id / "haproxy.cfg"
-        return Request(method="PUT", path=path, body=config, writes={file: config})
-
-    def _action(self) -> Request:
-        action = self._dice.choice(("start", "stop", "reload"))
-        return Request(method="PUT", path=f"/1.0/loadbalancer/{self._dice.choice(LBS)}/{action}")
-
-    def certificate(self) -> Request:
-        path, file = self._certificate_place()
-        content = self._dice.choice(self._pems) + self._filler()
-        return Request(method="PUT", path=path, body=content, writes={file: content})
-
-    def _forget(self) -> Request:
-        path, file = self._certificate_place()
-        return Request(method="DELETE", path=path, writes={file: None})
-
-    def _delete(self, lb_id: str | None = None) -> Request:
-        lb_id = lb_id or self._dice.choice(LBS)
-        files = [self._place.base / lb_id / "haproxy.cfg"]
-        files += [self._place.base / "certs" / lb_id / name for name in CERTIFICATES]
-        return Request(method="DELETE", path=f"/1.0/listeners/{lb_id}", writes=dict.fromkeys(files))
-
-    def _server_pem(self) -> Request:
-        pem = self._dice.choice(self._pems)
-        file = self._place.server_pem
-        return Request(method="PUT", path="/1.0/certificate", body=pem, writes={file: pem})
-
-    def _agent_config(self) -> Request:
-        content = self._config + self._filler()
-        file = self._place.config_file
-        return Request(method="PUT", path="/1.0/config", body=content, writes={file: content})
-
-    def _certificate_place(self) -> tuple[str, Path]:
-        lb_id, name = self._dice.choice(LBS), self._dice.choice(CERTIFICATES)
-        path = f"/1.0/loadbalancer/{lb_id}/certificates/{name}"
-        return path, self._place.base / "certs" / lb_id / name
-
-    def _filler(self) -> bytes:
-        """A comment that makes contents differ, sometimes a long one."""
-        return b"# %d\n" % self._dice.randrange(10**6) * self._dice.choice((1, 1, 1, 5000))
 
 
 class Disk:
@@ -148,7 +61,8 @@ class Disk:
         """
         may: dict[Path, set[Content]] = {}
         for request, status in zip(requests, statuses, strict=False):
-            assert status < 500, (request.method, request.path, status)
+            lacks = request.needs is not None and not self._was_there(request.needs, may)
+            assert status < 500 or lacks, (request.method, request.path, status)
             if status < 400:
                 may.update((file, {content}) for file, content in request.writes.items())
         for request in requests[len(statuses) : len(statuses) + 1]:
@@ -161,8 +75,10 @@ class Disk:
         for file, content in self._held.items():
             found = file.read_bytes() if file.exists() else None
             assert found == content, f"{file} changed though nothing asked for it"
-            assert found is None or file.stat().st_mode & 0o777 == 0o600, file
+            mode = 0o644 if file.name.startswith("octavia-keepalived") else 0o600
+            assert found is None or file.stat().st_mode & 0o777 == mode, file
         self._judge_haproxy()
+        self._judge_keepalived()
 
     def _judge_haproxy(self) -> None:
         for file in self._place.base.glob("*/haproxy.cfg"):
@@ -177,6 +93,33 @@ class Disk:
                 self._accepted.add(content)
         for lb_id in self.running():
             assert (self._place.base / lb_id / "haproxy.cfg").exists(), f"{lb_id} runs without"
+
+    def _was_there(self, file: Path, may: dict[Path, set[Content]]) -> bool:
+        return None not in may.get(file, {self._held.get(file)})
+
+    def _judge_keepalived(self) -> None:
+        files = [vrrp_file(self._place)]
+        files += [lvs_file(self._place, listener_id) for listener_id in LISTENERS]
+        for config in files:
+            if self.keepalived(config):
+                assert config.exists(), f"keepalived runs without {config}"
+
+    def keepalived(self, config: Path) -> list[int]:
+        """Processes of the keepalived with this configuration; see `running`."""
+
+        def find() -> list[int]:
+            found = []
+            for pid in self._place.inner.pids():
+                with contextlib.suppress(OSError):
+                    words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+                    if f"--use-file={config}".encode() in words:
+                        found.append(pid)
+            return found
+
+        def settled() -> list[int] | None:
+            return None if (found := find()) and not config.with_suffix(".pid").exists() else found
+
+        return waiting.until(f"{config}", settled, deadline_s=_DEADLINE_S, every_s=0.01)
 
     def running(self) -> set[str]:
         """Load balancers whose haproxy runs; one that is just starting is waited for."""
@@ -243,19 +186,31 @@ def run(
 def assert_nothing_left(place: Place, disk: Disk) -> None:
     """After all load balancers are deleted there is no trace of them."""
     assert disk.running() == set()
+    assert disk.keepalived(vrrp_file(place)) == []
     left = {
         str(path.relative_to(place.base))
         for path in place.base.rglob("*")
-        if any(lb_id in str(path) for lb_id in LBS)
+        if any(owner in str(path) for owner in (*LBS, *LISTENERS))
     }
     assert left == set()
     hidden = [path for path in place.directory.rglob(".*") if path.is_file()]
     assert hidden == []
 
 
-def test_kill_at_any_step_leaves_the_disk_whole(fresh_place: Place) -> None:
+@pytest.fixture
+def pair_place(fresh_place: Place) -> Place:
+    """A place with the NIC of a VIP, as a plug leaves it."""
+    need.programs("keepalived")
+    outer, inner = fresh_place.outer, fresh_place.inner
+    outer.ip("link", "set", "nic0", "name", "eth1", "netns", inner.name)
+    inner.ip("address", "add", f"{ADDRESS}/24", "dev", "eth1")
+    inner.ip("link", "set", "eth1", "up")
+    return fresh_place
+
+
+def test_kill_at_any_step_leaves_the_disk_whole(pair_place: Place) -> None:
     """Hundreds of times the agent dies before a step of its work; each time all files are whole."""
-    place = fresh_place
+    place = pair_place
     place.server_pem.chmod(0o600)
     place.config_file.chmod(0o600)
     dice = random.Random(SEED)
@@ -274,15 +229,16 @@ def test_kill_at_any_step_leaves_the_disk_whole(fresh_place: Place) -> None:
                 exc.add_note(f"kill {kills} at step {kill_at} of {told}, answered {statuses}")
                 exc.add_note(place.log.read_text(errors="replace")[-4000:])
                 raise
-        statuses, _killed = run(process, source.removal(), 0)
-        assert statuses == [200] * len(LBS)
+        removal = source.removal()
+        statuses, _killed = run(process, removal, 0)
+        assert statuses == [200] * (len(removal) - 1) + [202]
     assert_nothing_left(place, disk)
     assert "Traceback" not in place.log.read_text()
 
 
-def test_kill_of_the_server_leaves_the_disk_whole(fresh_place: Place) -> None:
+def test_kill_of_the_server_leaves_the_disk_whole(pair_place: Place) -> None:
     """The agent dies while a controller talks to it over TLS, and is started anew."""
-    place = fresh_place
+    place = pair_place
     dice = random.Random(SEED + 1)
     source, disk = Requests(place, dice), Disk(place)
     client = place.client(place.pki.controller)
@@ -309,7 +265,7 @@ def test_kill_of_the_server_leaves_the_disk_whole(fresh_place: Place) -> None:
             place.await_answer()
             disk.judge(requests, statuses)
         for request in source.removal():
-            assert client.request(request.method, request.path).status == 200
+            assert client.request(request.method, request.path).status in {200, 202}
         assert_nothing_left(place, disk)
     finally:
         process.terminate()
@@ -317,14 +273,39 @@ def test_kill_of_the_server_leaves_the_disk_whole(fresh_place: Place) -> None:
     assert "Traceback" not in place.log.read_text()
 
 
-@pytest.mark.parametrize("half", ["haproxy.cfg", "certificate"])
+@pytest.mark.parametrize("half", ["upload", "certificate", "lvs_upload", "vrrp_upload"])
 def test_disk_judge_sees_a_half_written_file(fresh_place: Place, half: str) -> None:
     """The judge of the tests above is no yes-man: a file cut in half is told."""
     source, disk = Requests(fresh_place, random.Random(1)), Disk(fresh_place)
-    request = source.upload() if half == "haproxy.cfg" else source.certificate()
+    request = getattr(source, half)()
     [(file, content)] = request.writes.items()
     assert content is not None
     file.parent.mkdir(parents=True)
     file.write_bytes(content[: len(content) // 2])
     with pytest.raises(AssertionError, match="holds"):
         disk.judge([request], [])
+
+
+def test_disk_judge_sees_a_keepalived_without_its_file(pair_place: Place) -> None:
+    """A keepalived whose configuration has gone is told."""
+    pair_place.server_pem.chmod(0o600)
+    pair_place.config_file.chmod(0o600)
+    source, disk = Requests(pair_place, random.Random(1)), Disk(pair_place)
+    config = vrrp_file(pair_place)
+    config.parent.mkdir()
+    config.write_bytes(source.vrrp_upload().body)
+    pid = config.with_suffix(".pid")
+    command = pair_place.inner.command(
+        *("keepalived", "--dont-fork", f"--use-file={config}", f"--pid={pid}"),
+        f"--vrrp_pid={pid.with_suffix('.vrrp.pid')}",
+    )
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT) as process:
+        try:
+            waiting.until(
+                "keepalived", lambda: pid.exists() or None, deadline_s=_DEADLINE_S, every_s=0.05
+            )
+            config.unlink()
+            with pytest.raises(AssertionError, match="runs without"):
+                disk.judge([], [])
+        finally:
+            process.terminate()
