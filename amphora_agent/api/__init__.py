@@ -11,8 +11,8 @@ the same.
 
 import logging
 
-from flask import Blueprint, Flask, Request, Response
-from werkzeug.exceptions import HTTPException, InternalServerError
+from flask import Blueprint, Flask, Request, Response, request
+from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
 
 from amphora_agent.api import (
     certificates,
@@ -45,6 +45,7 @@ def create_app(context: Context, *, body_max_bytes: int = BODY_MAX_BYTES) -> Fla
     """The WSGI application of one agent."""
     app = Flask("amphora_agent", static_folder=None)
     app.request_class = _request_class(body_max_bytes)
+    app.before_request(_refuse_large_body)
     # Otherwise `//` would be redirected to `/`.
     app.url_map.merge_slashes = False
     for path in ("/", "//"):
@@ -84,6 +85,12 @@ def _request_class(body_max_bytes: int) -> type[Request]:
         max_form_memory_size = None
 
     return AgentRequest
+
+
+def _refuse_large_body() -> None:
+    """Refuse a body by its length also where nobody reads it."""
+    if (request.content_length or 0) > (request.max_content_length or 0):
+        raise RequestEntityTooLarge
 
 
 def _register(app: Flask, version: str, *blueprints: Blueprint) -> None:
