@@ -10,6 +10,8 @@ from amphora_agent.errors import ParseError
 _CERTIFICATES = frozenset({"crt", "crt-list"})
 # A complaint of keepalived about one line: "(name: Line 12) ..." or "(Line 12) ...".
 _KEEPALIVED_LINE = re.compile(r"\((?:[^()]*: )?Line \d+\) (?P<text>.*)")
+# A pool has no members at first.
+_KEEPALIVED_ADVICE = ("deprecated", "has no real servers - ignoring")
 # Octavia writes `gateway` for `via`: keepalived leaves that route out, and the rest works.
 _KEEPALIVED_OF_OCTAVIA = (
     "VRRP parsed invalid IP gateway. skipping IP...",
@@ -111,7 +113,9 @@ def keepalived_faults(output: str) -> list[str]:
         match = _KEEPALIVED_LINE.search(line)
         if match:
             text = match["text"]
-            is_advice = text.startswith("WARNING") or "deprecated" in text
+            is_advice = text.startswith("WARNING") or any(
+                sign in text for sign in _KEEPALIVED_ADVICE
+            )
             is_fault = not is_advice and text not in _KEEPALIVED_OF_OCTAVIA
         else:
             is_fault = any(sign in line for sign in _KEEPALIVED_FATAL)

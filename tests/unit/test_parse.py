@@ -102,6 +102,8 @@ def test_frontends_with_certificates_of_their_own_terminate_tls() -> None:
         " deprecated - please update your configuration.",
         "(a.conf: Line 9) WARNING - interface eth1 for vrrp_instance 4e43 doesn't exist",
         "(a.conf: Line 9) The keyword 'x' is deprecated",
+        "Virtual server [ipv4-group]:0 has no real servers - ignoring",
+        "(a.conf: Line 18) Virtual server [ipv4-group]:0 has no real servers - ignoring",
         "(a.conf: Line 39) VRRP parsed invalid IP gateway. skipping IP...\n"
         "(a.conf: Line 39) unknown route keyword gateway",
     ],
