@@ -9,7 +9,7 @@ import os
 import signal
 import subprocess
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from amphora_agent.errors import CommandFailed
@@ -29,6 +29,7 @@ class _Program:
     """How a unit is run.
 
     Attributes:
+        enters: it goes into the namespace by itself.
         mark: stands in the command line of the unit's own process and of no other unit's.
         ready: exists once it serves.
         reload: what asks it to read its configuration again.
@@ -40,6 +41,7 @@ class _Program:
     log: Path
     mark: str
     reload: signal.Signals
+    enters: bool = False
 
 
 class ProcessServices:
@@ -65,9 +67,10 @@ class ProcessServices:
         # One that died by itself, or by a test's hand, is still to be waited for.
         if dead := self._children.pop(unit, None):
             dead.wait(timeout=_DEADLINE_S)
+        enter = () if program.enters else ("ip", "netns", "exec", self._netns)
         with program.log.open("wb") as output:
             process = subprocess.Popen(
-                ["ip", "netns", "exec", self._netns, *program.argv],
+                [*enter, *program.argv],
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
@@ -130,8 +133,10 @@ class ProcessServices:
             return _dhcp_program(self._layout.interfaces, instance)
         if unit == KEEPALIVED_UNIT:
             config, pid = self._layout.keepalived_config, self._layout.keepalived_pid
-            # Its usual place is one of the machine's, where two amphorae cannot share it.
-            return _keepalived_program(config, pid, f"--vrrp_pid={pid.with_suffix('.vrrp.pid')}")
+            # The usual places are the machine's, where two amphorae cannot share them.
+            files = (f"--{name}_pid={pid.with_suffix(f'.{name}.pid')}" for name in ("vrrp", "bfd"))
+            program = _keepalived_program(config, pid, f"--namespace={self._netns}", *files)
+            return replace(program, enters=True)
         if name == "octavia-keepalivedlvs":
             pid, vrrp, check = self._layout.lvs_pids(instance)
             more = (f"--vrrp_pid={vrrp}", f"--checkers_pid={check}")

@@ -60,8 +60,8 @@ def test_keepalived_units_use_the_paths_of_the_agent() -> None:
         ("pid", "vrrp_pid", "checkers_pid"), PATHS.lvs_pids(LISTENER), strict=True
     ):
         assert f"--{option}={stem}{path.name.removeprefix(config.stem)}" in lvs
-    for text in (vrrp, lvs):
-        assert f"NetworkNamespacePath=/run/netns/{layout.NETNS}\n" in text
+    assert f" --namespace={layout.NETNS} " in vrrp
+    assert f"NetworkNamespacePath=/run/netns/{layout.NETNS}\n" in lvs
 
 
 def test_generator_starts_every_keepalived_with_a_configuration(tmp_path: Path) -> None:
