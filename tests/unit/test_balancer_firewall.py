@@ -7,7 +7,7 @@ from amphora_agent import render
 from amphora_agent.balancer import firewall
 from amphora_agent.models import FirewallRule, RuleProtocol
 from tests.support.keepalived_documents import Part, decode
-from tests.unit.test_keepalived_rendering import LB, LISTENER, ONE, TWO, pair
+from tests.support.keepalived_samples import LB, LISTENER, ONE, TWO, pair
 
 
 def rules(part: Part, amphora: str = ONE) -> list[tuple[str, str | None, int]]:
