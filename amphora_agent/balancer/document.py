@@ -19,9 +19,13 @@ from amphora_agent.balancer.values import (
     Granularity,
     Network,
     ObjectId,
+    ProjectId,
+    Sha256,
+    StatusCodes,
     Text,
     Token,
     Url,
+    VrrpPassword,
 )
 from amphora_agent.models import Topology
 
@@ -212,7 +216,7 @@ class Certificate(_Part, frozen=True, kw_only=True):
 
     name: CertificateName
     pem: str | None = None
-    sha256: Annotated[str, Meta(min_length=64, max_length=64)] | None = None
+    sha256: Sha256 | None = None
 
     def __repr__(self) -> str:
         return f"Certificate(name={str(self.name)!r})"
@@ -265,7 +269,7 @@ class VrrpGroup(_Part, frozen=True, kw_only=True):
 
     version: Annotated[int, Meta(ge=2, le=3)] = 2
     advert_interval_ms: Annotated[int, Meta(ge=10, le=40_000)] = 1000
-    authentication: Annotated[str, Meta(pattern="^[0-9A-Za-z]{1,8}$", max_length=8)] | None = None
+    authentication: VrrpPassword | None = None
     check_interval_s: _Seconds = 5
     check_fall: _Threshold = 2
     check_rise: _Threshold = 2
@@ -343,7 +347,7 @@ class HealthMonitor(_Part, frozen=True, kw_only=True):
 
     Attributes:
         url_path: `/` if it is left out.
-        expected_codes: `200`, `200,202` or `200-204`.
+        expected_codes: 200 if they are left out.
         domain_name: for the Host header of HTTP/1.1.
     """
 
@@ -355,15 +359,19 @@ class HealthMonitor(_Part, frozen=True, kw_only=True):
     enabled: bool = True
     http_method: HttpMethod = HttpMethod.GET
     url_path: Url | None = None
-    expected_codes: Annotated[
-        str,
-        Meta(
-            pattern="^[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?)*$",
-            max_length=64,
-        ),
-    ] = "200"
+    expected_codes: StatusCodes | None = None
     http_version: HttpVersion | None = None
     domain_name: DomainName | None = None
+
+    @property
+    def path(self) -> str:
+        """What is asked for."""
+        return self.url_path or "/"
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Codes of good answers, in ascending order."""
+        return (self.expected_codes or StatusCodes("200")).codes
 
 
 class SessionPersistence(_Part, frozen=True, kw_only=True):
@@ -509,7 +517,7 @@ class LoadBalancer(_Part, frozen=True, kw_only=True):
     id: ObjectId
     vip: Vip
     additional_vips: tuple[Vip, ...] = ()
-    project_id: Annotated[str, Meta(pattern="^[0-9A-Za-z-]{1,64}$", max_length=64)] | None = None
+    project_id: ProjectId | None = None
     enabled: bool = True
     topology: Topology = Topology.SINGLE
     sriov: bool = False

@@ -112,24 +112,15 @@ def _check(monitor: HealthMonitor | None, layout: Layout) -> Iterator[Written]:
     yield line("timeout", "check", f"{monitor.timeout_s}s")
     if monitor.type in (MonitorType.HTTP, MonitorType.HTTPS):
         version = (f"HTTP/{monitor.http_version}",) if monitor.http_version else ()
-        request = (monitor.http_method, monitor.url_path or "/", *version)
+        request = (monitor.http_method, monitor.path, *version)
         yield line("option", "httpchk", *request)
         if monitor.http_version is HttpVersion.HTTP_1_1 and monitor.domain_name is not None:
             yield line("http-check", "send", "hdr", "Host", monitor.domain_name)
-        codes = "|".join(expected_codes(monitor.expected_codes))
+        codes = "|".join(map(str, monitor.codes))
         yield line("http-check", "expect", "rstatus", codes)
     if monitor.type is MonitorType.PING:
         yield line("option", "external-check")
         yield line("external-check", "command", str(layout.ping_wrapper))
-
-
-def expected_codes(text: str) -> list[str]:
-    """Every code that `200`, `200,202` or `200-204` stands for, in ascending order."""
-    codes: set[int] = set()
-    for part in text.split(","):
-        first, _, last = part.partition("-")
-        codes |= set(range(int(first), int(last or first) + 1))
-    return [str(code) for code in sorted(codes)]
 
 
 def _headers(listener: Listener, pool: Pool) -> Iterator[Written]:

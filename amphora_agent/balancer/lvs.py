@@ -5,7 +5,7 @@ Comments of the file tell the agent which object is which (see `templates/lvs.co
 depend on their wording, and on a member's comment standing right before its real_server.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -24,7 +24,6 @@ from amphora_agent.balancer.document import (
     SessionPersistence,
 )
 from amphora_agent.balancer.values import Address, Granularity
-from amphora_agent.errors import InvalidRequest
 from amphora_agent.layout import NETNS, Layout
 
 _SCHEDULERS = {
@@ -199,27 +198,17 @@ def _server(member: Member, monitor: HealthMonitor | None, layout: Layout) -> _S
 
 def _http(monitor: HealthMonitor) -> _Http:
     return _Http(
-        path=keepalived_conf.url_path(monitor.url_path or "/"),
-        codes=_codes(monitor.expected_codes),
+        path=keepalived_conf.url_path(monitor.path),
+        codes=_ranges(monitor.codes),
         version=monitor.http_version,
         host=monitor.domain_name,
     )
 
 
-def _codes(expected: str) -> tuple[str, ...]:
-    """Status codes as few ranges: `200,201,204` as `200-201` and `204`.
-
-    Raises:
-        InvalidRequest: a range goes backwards, so that it has none.
-    """
-    codes = set()
-    for part in expected.split(","):
-        low, _, high = part.partition("-")
-        codes |= set(range(int(low), int(high or low) + 1))
-    if not codes:
-        raise InvalidRequest("Invalid document", f"expected_codes: there are none in {expected!r}")
+def _ranges(codes: Iterable[int]) -> tuple[str, ...]:
+    """Ascending codes as few ranges: `200`, `201` and `204` as `200-201` and `204`."""
     # In a run of numbers each is as far from its place in the order.
-    runs = groupby(enumerate(sorted(codes)), key=lambda item: item[1] - item[0])
+    runs = groupby(enumerate(codes), key=lambda item: item[1] - item[0])
     return tuple(_range([code for _, code in run]) for _, run in runs)
 
 

@@ -74,15 +74,8 @@ def _monitor(monitor: HealthMonitor, protocol: Protocol) -> Iterator[Fault]:
         yield "type", f"{monitor.type} is for pools of protocol UDP and SCTP"
     if monitor.timeout_s > monitor.delay_s:
         yield "timeout_s", f"it must not exceed delay_s ({monitor.delay_s})"
-    if any(_runs_backwards(part) for part in monitor.expected_codes.split(",")):
-        yield "expected_codes", f"{monitor.expected_codes!r} has a range that runs backwards"
     if monitor.domain_name is not None and monitor.http_version is not HttpVersion.HTTP_1_1:
         yield "domain_name", "it needs http_version 1.1"
-
-
-def _runs_backwards(part: str) -> bool:
-    first, _, last = part.partition("-")
-    return last != "" and last < first
 
 
 def _persistence(

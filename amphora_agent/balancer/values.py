@@ -18,6 +18,10 @@ TEXT_MAX_CHARACTERS = 1024
 _CERTIFICATE_NAME = re.compile(r"[0-9A-Za-z_-]{1,128}")
 # Less quotes, which would begin something in the arguments of haproxy's functions.
 _TOKEN = re.compile(r"[!#$%&*+.^_|~0-9A-Za-z-]{1,256}")
+_PROJECT = re.compile(r"[0-9A-Za-z-]{1,64}")
+_PASSWORD = re.compile(r"[0-9A-Za-z]{1,8}")
+_CODES = re.compile(r"[1-5][0-9]{2}(-[1-5][0-9]{2})?(,[1-5][0-9]{2}(-[1-5][0-9]{2})?){0,15}")
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 _DOMAIN = re.compile(r"(?=.{1,253}\Z)([0-9A-Za-z_]([0-9A-Za-z_-]{0,61}[0-9A-Za-z_])?\.?)+")
 _CIPHERS = re.compile(r"[0-9A-Za-z@=!+._-]{1,64}(:[0-9A-Za-z@=!+._-]{1,64}){0,63}")
 _URL = re.compile(r"[!#-\[\]^_a-z{|}~]{1,1024}")
@@ -187,6 +191,66 @@ class Token(_Pattern):
 
     pattern, kind = _TOKEN, "a token of HTTP"
     schema: ClassVar[Schema] = {"type": "string", "pattern": f"^{_TOKEN.pattern}$"}
+
+
+class ProjectId(_Pattern):
+    """Identifies the project that a load balancer belongs to."""
+
+    __slots__ = ()
+
+    pattern, kind = _PROJECT, "1 to 64 letters, digits or -"
+    schema: ClassVar[Schema] = {"type": "string", "pattern": f"^{_PROJECT.pattern}$"}
+
+
+class VrrpPassword(_Pattern):
+    """What VRRP version 2 takes for a password (RFC 2338, section 5.3.6.1)."""
+
+    __slots__ = ()
+
+    pattern, kind = _PASSWORD, "1 to 8 letters or digits"
+    schema: ClassVar[Schema] = {"type": "string", "pattern": f"^{_PASSWORD.pattern}$"}
+
+    @classmethod
+    def _normal(cls, text: str) -> str:
+        try:
+            return super()._normal(text)
+        except ValueError:
+            # The message would hold it.
+            raise ValueError(f"it is not {cls.kind}") from None
+
+
+class StatusCodes(_Pattern):
+    """Codes of HTTP answers: `200`, `200,202` or `200-204`, and lists of such."""
+
+    __slots__ = ()
+
+    pattern, kind = _CODES, "a list of up to 16 status codes or ranges of such"
+    schema: ClassVar[Schema] = {"type": "string", "pattern": f"^{_CODES.pattern}$"}
+
+    @property
+    def codes(self) -> tuple[int, ...]:
+        """Every code that it stands for, each once, in ascending order."""
+        parts = (part.partition("-") for part in self.split(","))
+        ranges = (range(int(first), int(last or first) + 1) for first, _, last in parts)
+        return tuple(sorted({code for each in ranges for code in each}))
+
+    @classmethod
+    def _normal(cls, text: str) -> str:
+        normal = super()._normal(text)
+        for part in normal.split(","):
+            first, _, last = part.partition("-")
+            if last and last < first:
+                raise ValueError(f"{part!r} runs backwards")
+        return normal
+
+
+class Sha256(_Pattern):
+    """A digest in lower-case hexadecimal."""
+
+    __slots__ = ()
+
+    pattern, kind = _SHA256, "64 hexadecimal digits in lower case"
+    schema: ClassVar[Schema] = {"type": "string", "pattern": f"^{_SHA256.pattern}$"}
 
 
 class DomainName(_Pattern):

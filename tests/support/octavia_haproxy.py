@@ -199,7 +199,7 @@ def _monitor(pool_id: str, description: Description) -> Any:
         enabled=description["enabled"],
         http_method=description["http_method"],
         url_path=description["url_path"] or "/",
-        expected_codes=description["expected_codes"],
+        expected_codes=description["expected_codes"] or "200",
         http_version=None if version is None else float(version),
         domain_name=description["domain_name"],
     )

@@ -138,7 +138,7 @@ def _pool(description: Description) -> Any:
             enabled=monitor["enabled"],
             http_method=monitor["http_method"],
             url_path=monitor["url_path"] or "/",
-            expected_codes=monitor["expected_codes"],
+            expected_codes=monitor["expected_codes"] or "200",
         ),
         session_persistence=persistence
         and data_models.SessionPersistence(

@@ -177,6 +177,14 @@ def test_valid_document_is_taken() -> None:
             "pools[1].session_persistence.granularity",
             "netmask",
         ),
+        (
+            "pools[0].health_monitor.expected_codes",
+            "204-200",
+            "pools[0].health_monitor.expected_codes",
+            "'204-200' runs backwards",
+        ),
+        ("project_id", "abc\n", "project_id", "is not 1 to 64 letters, digits or -"),
+        ("vrrp.authentication", "secret\n", "vrrp.authentication", "it is not 1 to 8 letters"),
         # Ids, addresses, ports
         ("pools[1].id", uuid(20), "pools[1].id", "is the id of pools[0] too"),
         ("pools[0].members[1].id", uuid(21), "pools[0].members[1].id", "members[0] too"),
