@@ -84,6 +84,12 @@ def program_version(output: str) -> str:
     return match[1]
 
 
+def version_numbers(version: str) -> tuple[int, int]:
+    """The first two numbers of a version as `program_version` finds it."""
+    major, minor = re.findall(r"\d+", version)[:2]
+    return int(major), int(minor)
+
+
 def net_dev(text: str) -> list[tuple[str, int, int]]:
     """Name, bytes received and bytes sent of every interface in /proc/net/dev (proc(5)).
 

@@ -3,7 +3,7 @@
 
 from pathlib import Path
 
-from amphora_agent import render, validate
+from amphora_agent import parse, render, validate
 from amphora_agent.errors import AgentError, CommandFailed, NotFound
 from amphora_agent.layout import lvs_unit
 from amphora_agent.models import Action, ListenerStatus
@@ -15,7 +15,11 @@ from amphora_agent.system import files
 # root alone runs it, from keepalived.
 _UDP_CHECK_MODE = 0o100
 
-_DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "restarted"}
+# Before, members that had failed their checks stayed away after a reload (seen by Octavia, which
+# restarts therefore). With 2.3.3 they are checked on, and restored when they answer again.
+_RELOADS_WELL_SINCE = (2, 3)
+
+_DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "reloaded"}
 
 
 def upload(context: Context, listener_id: str, content: bytes) -> str:
@@ -124,11 +128,22 @@ def status(context: Context, listener_id: str) -> ListenerStatus:
 
 
 def _reload(context: Context, unit: str) -> None:
-    """Let keepalived take over a new configuration: by a restart.
+    """Let keepalived take over a new configuration: without a restart, if it can.
 
-    At a reload it does not put back members that IPVS has lost meanwhile.
+    A reload lets the flows of members that stay go on; a restart takes the whole listener out of
+    IPVS for a moment, and every flow is balanced anew. keepalived follows some hundredths of a
+    second after a reload was asked for.
     """
-    context.services.restart(unit)
+    version = context.host.versions().keepalived
+    if context.services.is_active(unit) and reloads_well(version):
+        context.services.reload(unit)
+    else:
+        context.services.restart(unit)
+
+
+def reloads_well(version: str) -> bool:
+    """Whether a keepalived restores members after a reload; not if its version is not known."""
+    return version != "" and parse.version_numbers(version) >= _RELOADS_WELL_SINCE
 
 
 def _not_found(listener_id: str) -> NotFound:

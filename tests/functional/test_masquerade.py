@@ -39,6 +39,7 @@ MEMBER_SIDE = {4: "192.0.2.4", 6: "2001:db8:2::4"}
 MEMBER = {4: "192.0.2.1", 6: "2001:db8:2::1"}
 PREFIX = {4: 24, 6: 64}
 _DEADLINE_S = 20.0
+_REFUSAL_S = 0.5
 _COUNTERS = """
 table inet probe {
     chain output {
@@ -276,3 +277,49 @@ def test_masquerade_that_fails_is_logged(route: Route, caplog: pytest.LogCapture
     assert "eth2" in record.getMessage()
     assert "nft refuses the rules" in record.getMessage()
     assert route.source_seen(4) == CLIENT[4]
+
+
+@pytest.mark.parametrize("version", BOTH)
+def test_flow_from_before_its_listener_reaches_the_member(
+    route: Route, change: Change, version: int
+) -> None:
+    """A flow that was refused for want of a listener is balanced as soon as there is one.
+
+    What IPVS does with the first packet of a flow, a rule that changes destinations does here. That
+    the kernel's own refusal is remembered, and the flow lost, is seen first.
+    """
+    family = {4: "ip", 6: "ip6"}[version]
+    balance = (
+        f"table {family} balance {{ chain in {{ type nat hook prerouting priority -100;"
+        f" {family} daddr {VIP_SIDE[version]} udp dport 53 dnat to {MEMBER[version]}; }}; }}"
+    )
+
+    def reaches_member(early: socket.socket, server: socket.socket) -> bool:
+        with pytest.raises(ConnectionRefusedError):
+            early.send(b"early") and early.recv(64)
+        netns.run(*route.amphora.command("nft", balance))
+        try:
+            early.send(b"question")
+            server.settimeout(_REFUSAL_S)
+            return server.recvfrom(64)[0] == b"question"
+        except (TimeoutError, ConnectionRefusedError):
+            return False
+        finally:
+            netns.run(*route.amphora.command("nft", "delete", "table", family, "balance"))
+
+    def attempt() -> bool:
+        with ExitStack() as closing:
+            with route.member.entered():
+                server = closing.enter_context(socket.socket(FAMILY[version], socket.SOCK_DGRAM))
+            with route.client.entered():
+                early = closing.enter_context(socket.socket(FAMILY[version], socket.SOCK_DGRAM))
+            server.bind((MEMBER[version], 53))
+            early.settimeout(_DEADLINE_S)
+            early.connect((VIP_SIDE[version], 53))
+            return reaches_member(early, server)
+
+    # The first rule of NAT is what lets the kernel remember connections at all.
+    change("add", "eth2", version, False)
+    assert not attempt()
+    change("add", "eth1", version, False)
+    assert attempt()

@@ -62,6 +62,15 @@ def test_program_version_begins_with_two_numbers(output: str, version: str) -> N
     assert parse.program_version(output) == version
 
 
+@pytest.mark.parametrize(
+    ("version", "numbers"),
+    [("2.3.3", (2, 3)), ("2.10", (2, 10)), ("3.0.11-1+deb13u1", (3, 0)), ("2.2rc1", (2, 2))],
+)
+def test_version_numbers_are_compared_as_numbers(version: str, numbers: tuple[int, int]) -> None:
+    """2.10 comes after 2.3, and what follows the second number does not matter."""
+    assert parse.version_numbers(version) == numbers
+
+
 def test_program_version_of_something_else_is_an_error() -> None:
     """A text without a version is not taken for one."""
     with pytest.raises(ParseError):
