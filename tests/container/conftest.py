@@ -3,55 +3,23 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.image.conftest import HEARTBEAT_KEY, authorities, image, keys, networks
-from tests.support import container, heartbeats, lab, waiting
-from tests.support.container import Container, Disk
-from tests.support.guest import MGMT_NIC, Plan
+from tests.support import container, heartbeats
+from tests.support.guest import Plan
 from tests.support.lab import Lab
-from tests.support.mutual_tls import RefusedError
 from tests.support.octavia_driver import ControllerConfig, Octavia, octavia
 from tests.support.pki import Pki
 from tests.support.ssh import KeyPair
+from tests.support.yard import Yard
 
 __all__ = ["authorities", "image", "keys", "networks"]
 
 VIP_MAC = "fa:16:3e:00:00:02"
 MEMBER_MAC = "fa:16:3e:00:00:03"
-_BOOT_DEADLINE_S = 60
-
-
-@dataclass(frozen=True, kw_only=True)
-class Yard:
-    """Where containers are booted."""
-
-    disk: Disk
-    controller: Octavia
-
-    @contextmanager
-    def boot(self, plan: Plan, directory: Path) -> Iterator[Container]:
-        """An amphora that answers; a second boot in the same directory is one after a power cut."""
-        inside = plan.networks.namespace
-        if not (directory / "upper").exists():
-            drive = plan.drive(self.controller, server_pem=plan.pki.amphora_pem(plan.amphora.id))
-            container.inject(drive, directory / "upper")
-        inside.add_nic("mgmt0", mac=MGMT_NIC.mac, mtu=lab.MTU, bridge=lab.MGMT_BRIDGE)
-        with container.boot(self.disk, directory, inside=inside, nic="mgmt0") as booted:
-            client = plan.client(plan.pki.controller, timeout_s=5)
-
-            def probe() -> bool | None:
-                try:
-                    return client.get("//")[0] == 200 or None
-                except (OSError, RefusedError):
-                    return None
-
-            waiting.until("the agent", probe, deadline_s=_BOOT_DEADLINE_S, every_s=0.1)
-            yield booted
 
 
 @pytest.fixture(scope="session")

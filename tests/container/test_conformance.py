@@ -14,11 +14,12 @@ from tests.conformance.test_checklist import *  # noqa: F403
 from tests.conformance.test_rows import *  # noqa: F403
 from tests.conformance.test_transport import *  # noqa: F403
 from tests.conformance.test_traps import *  # noqa: F403
-from tests.container.conftest import MEMBER_MAC, VIP_MAC, Yard, member_network
+from tests.container.conftest import MEMBER_MAC, VIP_MAC, member_network
 from tests.support import guest as guests
 from tests.support import lab
 from tests.support.container import Container
 from tests.support.guest import Plan
+from tests.support.yard import Yard
 
 MEMBERS = IPv4Network("203.0.113.0/24")
 

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: Apache-2.0
 """An amphora that loses its power comes back as it was, in the right order, by itself."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.container.conftest import VIP_MAC, Yard
+from tests.container.conftest import VIP_MAC
 from tests.support import lab, waiting
 from tests.support.balancer import Listener, LoadBalancer, Member, Pool, VipPort
+from tests.support.container import Container
 from tests.support.guest import Plan
 from tests.support.http_member import fetch, http_member
 from tests.support.octavia_driver import Octavia
+from tests.support.yard import Yard
 
 _DEADLINE_S = 60
 # A container has no disk of its own that could grow or be mounted again.
@@ -39,6 +42,19 @@ def answers(plan: Plan, balancer: LoadBalancer) -> list[str] | None:
         return None
 
 
+def assert_order(amphora: Container, haproxy: str) -> None:
+    """See that the namespace was there, with its NICs, before haproxy started."""
+    said = amphora.run("journalctl --boot --unit amphora-netns --output json").splitlines()
+    [restored] = [
+        int(entry["__MONOTONIC_TIMESTAMP"])
+        for entry in map(json.loads, said)
+        if entry["MESSAGE"] == "eth1 is up"
+    ]
+    began = amphora.monotonic_us("amphora-netns", "InactiveExit")
+    ready = amphora.monotonic_us("amphora-netns", "ActiveEnter")
+    assert 0 < began <= restored <= ready <= amphora.monotonic_us(haproxy, "InactiveExit")
+
+
 def test_traffic_returns_after_a_power_cut(
     plan: Plan, yard: Yard, controller: Octavia, balancer: LoadBalancer, tmp_path: Path
 ) -> None:
@@ -58,12 +74,8 @@ def test_traffic_returns_after_a_power_cut(
         amphora.run("sync")
         amphora.kill()
     before = len(controller.exchanges())
-    with yard.boot(plan, tmp_path) as amphora:
-        # A hypervisor's NIC is there before the boot. A container's comes a moment later, and
-        # without udev nobody tells systemd of it: the unit that udev starts is started by hand.
-        attach_vip_nic()
-        amphora.plug(inside, "vip0")
-        amphora.run("systemctl start amphora-nic@vip0")
+    attach_vip_nic()
+    with yard.boot(plan, tmp_path, nics=["vip0"]) as amphora:
         waiting.until(
             "traffic through the VIP",
             lambda: answers(plan, balancer) == ["one", "one", "two", "two"] or None,
@@ -71,13 +83,6 @@ def test_traffic_returns_after_a_power_cut(
             every_s=0.2,
         )
         assert controller.exchanges()[before:] == []
-        namespace, haproxy = (
-            int(amphora.run(f"systemctl show --value --property={when}TimestampMonotonic {unit}"))
-            for unit, when in (
-                ("amphora-netns", "ActiveEnter"),
-                (f"haproxy@{balancer.id}", "InactiveExit"),
-            )
-        )
-        assert 0 < namespace <= haproxy
+        assert_order(amphora, f"haproxy@{balancer.id}")
         failed = amphora.run("systemctl --failed --plain --no-legend").split()
         assert {unit for unit in failed if unit.endswith(".service")} <= NEED_A_DISK

@@ -3,6 +3,7 @@
 
 import uuid
 from dataclasses import asdict, dataclass, field
+from enum import StrEnum
 from ipaddress import IPv4Address, IPv4Network
 from typing import Any
 
@@ -57,21 +58,41 @@ class Listener:
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
+class Role(StrEnum):
+    """What an amphora is to its load balancer; of a pair, the MASTER is active first."""
+
+    STANDALONE = "STANDALONE"
+    MASTER = "MASTER"
+    BACKUP = "BACKUP"
+
+    @property
+    def topology(self) -> str:
+        """The topology that has amphorae of this role."""
+        return "SINGLE" if self is Role.STANDALONE else "ACTIVE_STANDBY"
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Amphora:
     """The virtual machine: where the controller reaches it and its base address on the VIP net."""
 
     management_address: IPv4Address
     vrrp_address: IPv4Address
+    role: Role = Role.STANDALONE
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class LoadBalancer:
-    """A load balancer that one amphora serves (topology SINGLE)."""
+    """A load balancer.
+
+    Attributes:
+        amphora: the one that operations act on.
+        peer: the other one, if it has two.
+    """
 
     vip: IPv4Address
     amphora: Amphora
+    peer: Amphora | None = None
     listeners: tuple[Listener, ...] = ()
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
@@ -114,6 +135,8 @@ def _plain(value: object) -> object:
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, tuple | list):
         return [_plain(item) for item in value]
+    if isinstance(value, Role):
+        return value.value
     if isinstance(value, uuid.UUID | IPv4Address | IPv4Network):
         return str(value)
     return value

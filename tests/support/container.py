@@ -13,7 +13,7 @@ import os
 import secrets
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -108,6 +108,15 @@ class Container:
         """Hot-plug a NIC of another namespace, as the hypervisor would."""
         outside.ip("link", "set", nic, "netns", str(self.pid))
 
+    def monotonic_us(self, unit: str, when: str) -> int:
+        """When a unit last changed its state, on the monotonic clock.
+
+        Args:
+            when: "InactiveExit" as its start began, "ActiveEnter" as it was done.
+        """
+        shown = self.run(f"systemctl show --value --property={when}TimestampMonotonic {unit}")
+        return int(shown)
+
     def kill(self) -> None:
         """Pull the plug."""
         with contextlib.suppress(ProcessLookupError):
@@ -130,12 +139,14 @@ def _write(path: Path, content: bytes) -> None:
 
 
 @contextmanager
-def boot(disk: Disk, directory: Path, *, inside: Namespace, nic: str) -> Iterator[Container]:
+def boot(
+    disk: Disk, directory: Path, *, inside: Namespace, nics: Sequence[str]
+) -> Iterator[Container]:
     """Boot a container; it is gone afterwards, and what it wrote stays in `directory`.
 
     Args:
         directory: of this container alone; a second boot goes on with what the first wrote.
-        inside: holds `nic`, which becomes the container's first one.
+        inside: holds `nics`, which the container has as soon as its systemd runs.
     """
     upper, work = directory / "upper", directory / "work"
     upper.mkdir(exist_ok=True)
@@ -162,7 +173,8 @@ def boot(disk: Disk, directory: Path, *, inside: Namespace, nic: str) -> Iterato
     try:
         container = Container(process, _first_process(process, directory))
         try:
-            container.plug(inside, nic)
+            for nic in nics:
+                container.plug(inside, nic)
             yield container
         finally:
             container.kill()

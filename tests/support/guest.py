@@ -42,7 +42,11 @@ class Hardware:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
-    """Who an amphora is, and who may reach it how."""
+    """Who an amphora is, and who may reach it how.
+
+    Attributes:
+        mgmt_mac: of its NIC on the management network.
+    """
 
     networks: Lab
     pki: Pki
@@ -50,6 +54,7 @@ class Plan:
     amphora: Amphora = field(
         default_factory=lambda: Amphora(management_address=lab.MGMT[10], vrrp_address=lab.VIP[10])
     )
+    mgmt_mac: str = MGMT_NIC.mac
 
     @property
     def name(self) -> str:
@@ -75,7 +80,7 @@ class Plan:
         Args:
             port: on the management network; by default with its static address.
         """
-        rendered = octavia.boot_files(self.amphora.id)
+        rendered = octavia.boot_files(self.amphora.id, self.amphora.role.topology)
         return ConfigDrive(
             instance_id=uuid.uuid4(),
             name=self.name,
@@ -94,7 +99,7 @@ class Plan:
         return StaticPort(
             port_id=uuid.uuid4(),
             network_id=uuid.uuid4(),
-            mac=MGMT_NIC.mac,
+            mac=self.mgmt_mac,
             address=IPv4Interface(f"{self.amphora.management_address}/{lab.MGMT.prefixlen}"),
             mtu=MGMT_NIC.mtu,
         )

@@ -114,10 +114,10 @@ class Octavia:
 
         return waiting.until(f"status {status}", probe, deadline_s=deadline_s, every_s=0.05)
 
-    def boot_files(self, amphora_id: uuid.UUID) -> BootFiles:
-        """Render what a new amphora of topology SINGLE is given."""
+    def boot_files(self, amphora_id: uuid.UUID, topology: str = "SINGLE") -> BootFiles:
+        """Render what a new amphora is given."""
         return BootFiles(
-            **self._call("boot_files", amphora_id=str(amphora_id), topology="SINGLE").result()
+            **self._result("boot_files", amphora_id=str(amphora_id), topology=topology)
         )
 
     def version(self, amphora: Amphora) -> str:

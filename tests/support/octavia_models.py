@@ -19,6 +19,7 @@ _VRRP_PORT = "vrrp-port"
 
 def amphora(description: Description) -> Any:
     """An allocated amphora whose API version is not known yet."""
+    is_backup = description["role"] == constants.ROLE_BACKUP
     return data_models.Amphora(
         id=description["id"],
         status=constants.AMPHORA_ALLOCATED,
@@ -28,25 +29,34 @@ def amphora(description: Description) -> Any:
         # What the controller stores of the answer to GET interface.
         vrrp_interface="eth1",
         vrrp_id=1,
-        vrrp_priority=constants.ROLE_MASTER_PRIORITY,
-        role=constants.ROLE_STANDALONE,
+        vrrp_priority=(
+            constants.ROLE_BACKUP_PRIORITY if is_backup else constants.ROLE_MASTER_PRIORITY
+        ),
+        role=description["role"],
     )
 
 
 def load_balancer(description: Description) -> Any:
-    """A load balancer with its amphora, listeners, pools and members, linked both ways."""
+    """A load balancer with its amphorae, listeners, pools and members, linked both ways.
+
+    The amphora that operations act on is the first one.
+    """
+    amphorae = [amphora(description["amphora"])]
+    if description["peer"]:
+        amphorae.append(amphora(description["peer"]))
+    is_pair = len(amphorae) > 1
     balancer = data_models.LoadBalancer(
         id=description["id"],
         project_id=PROJECT_ID,
         enabled=True,
-        topology=constants.TOPOLOGY_SINGLE,
+        topology=constants.TOPOLOGY_ACTIVE_STANDBY if is_pair else constants.TOPOLOGY_SINGLE,
         provisioning_status=constants.ACTIVE,
         vip=data_models.Vip(
             load_balancer_id=description["id"],
             ip_address=description["vip"],
             vnic_type=constants.VNIC_TYPE_NORMAL,
         ),
-        amphorae=[amphora(description["amphora"])],
+        amphorae=amphorae,
         vrrp_group=data_models.VRRPGroup(
             load_balancer_id=description["id"],
             vrrp_group_name=description["id"].replace("-", ""),

@@ -111,7 +111,7 @@ class Controller:
     def update_vrrp_conf(self, load_balancer: Description, port: Description) -> None:
         """Render and upload the VRRP configuration."""
         balancer = models.load_balancer(load_balancer)
-        [host] = balancer.amphorae
+        host = balancer.amphorae[0]
         networks = {host.id: models.network_config(port)}
         self._driver.update_vrrp_conf(balancer, networks, host)
 
