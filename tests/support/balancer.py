@@ -108,6 +108,14 @@ class VipPort:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HostRoute:
+    """A route of a Neutron subnet."""
+
+    destination: IPv4Network
+    nexthop: IPv4Address
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class MemberPort:
     """The Neutron port of a member network, with its addresses.
 
@@ -120,6 +128,7 @@ class MemberPort:
     addresses: tuple[IPv4Address, ...]
     gateway: IPv4Address | None
     mtu: int
+    host_routes: tuple[HostRoute, ...] = ()
     vip: bool = False
 
 

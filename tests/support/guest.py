@@ -27,6 +27,7 @@ RSYSLOG = PurePosixPath("/etc/rsyslog.d/10-rsyslog.conf")
 
 MGMT_NIC = Nic(tap=lab.MGMT_TAP, mac="fa:16:3e:00:00:01", mtu=lab.MTU)
 VIP_NIC = Nic(tap=lab.VIP_TAP, mac="fa:16:3e:00:00:02", mtu=lab.MTU)
+MEMBER_NIC = Nic(tap=lab.MEMBER_TAP, mac="fa:16:3e:00:00:03", mtu=lab.MTU)
 
 # An early attempt must not hang on a machine that is only half up.
 _EARLY_TIMEOUT_S = 5

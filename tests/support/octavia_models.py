@@ -73,8 +73,15 @@ def load_balancer(description: Description) -> Any:
 
 
 def vip_subnet(port: Description) -> Any:
-    """The subnet of the VIP, without host routes."""
-    return network_models.Subnet(cidr=port["subnet"], gateway_ip=port["gateway"], host_routes=[])
+    """The subnet of the VIP, or that of a member's port."""
+    return network_models.Subnet(
+        cidr=port["subnet"],
+        gateway_ip=port["gateway"],
+        host_routes=[
+            network_models.HostRoute(destination=route["destination"], nexthop=route["nexthop"])
+            for route in port.get("host_routes", ())
+        ],
+    )
 
 
 def vrrp_port(port: Description) -> Any:

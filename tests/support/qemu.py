@@ -102,6 +102,18 @@ class Machine:
             host_mtu=nic.mtu,
         )
 
+    def unplug(self, nic: Nic, *, deadline_s: float) -> None:
+        """Take a NIC out of the running machine; the guest has to agree."""
+        network, device = f"net-{nic.tap}", f"nic-{nic.tap}"
+        self._qmp.execute("device_del", id=device)
+
+        def gone() -> bool | None:
+            devices = self._qmp.execute("qom-list", path="/machine/peripheral")
+            return device not in {item["name"] for item in devices} or None
+
+        waiting.until(f"{nic.mac} to be gone", gone, deadline_s=deadline_s, every_s=0.1)
+        self._qmp.execute("netdev_del", id=network)
+
     def insert_config_drive(self, iso: Path) -> None:
         """Put a config drive into the CD-ROM of the running machine."""
         self._qmp.execute(
