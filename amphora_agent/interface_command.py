@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from amphora_agent import layout, settings
-from amphora_agent.errors import AgentError, ConfigError
+from amphora_agent.errors import AgentError, ConfigError, NotFound
 from amphora_agent.operations import interfaces
 from amphora_agent.operations.context import Context
 from amphora_agent.settings import Settings
@@ -63,7 +63,8 @@ def main(
 def run(context: Context, action: str, name: str, *, wait: bool) -> int:
     """Bring one interface or all of them up or down; the exit status.
 
-    With all, one that fails does not keep the others from their turn.
+    With all, one that fails does not keep the others from their turn, and one whose NIC is not
+    there is named but no failure: the agent is never told of a NIC that is detached for good.
     """
     operation = interfaces.up if action == "up" else interfaces.down
     if wait:
@@ -73,7 +74,7 @@ def run(context: Context, action: str, name: str, *, wait: bool) -> int:
         try:
             changed = operation(context, each)
         except AgentError as exc:
-            failed = True
+            failed |= not (name == _ALL and isinstance(exc, NotFound))
             print(f"amphora-interface: {each}: {exc}")
         else:
             print(f"{each} is {action}{'' if changed else ' already'}")

@@ -124,6 +124,21 @@ def test_plug_vip_again_repairs_what_is_missing(controller: Client, agent: Place
 
 
 @pytest.mark.usefixtures("nic_outside")
+def test_plug_vip_again_changes_the_mtu_of_a_link_that_is_up(
+    controller: Client, agent: Place
+) -> None:
+    """Another MTU is taken over at once, and costs neither addresses nor policy routes."""
+    assert plug(controller).status == 202
+    routes = shown(agent, "route", "show", "table", "1")
+    assert plug(controller, mtu=1400).status == 202
+    (link,) = shown(agent, "link", "show", "dev", "eth1")
+    assert link["mtu"] == 1400
+    assert addresses(agent) == {f"{VRRP_IP}/24", f"{VIP}/32"}
+    assert shown(agent, "route", "show", "table", "1") == routes
+    assert plug(controller, mtu=1400).status == 409
+
+
+@pytest.mark.usefixtures("nic_outside")
 def test_plug_vip_replaces_addresses_without_losing_any(controller: Client, agent: Place) -> None:
     """A changed address takes the old one's place, with promote_secondaries at 0 too."""
     assert plug(controller).status == 202
