@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """UDP and SCTP listeners: one keepalived each, which programs the kernel's IPVS."""
 
+import logging
 from pathlib import Path
 
 from amphora_agent import parse, render, validate
@@ -11,6 +12,8 @@ from amphora_agent.operations import announcements, check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
+
+LOG = logging.getLogger(__name__)
 
 # root alone runs it, from keepalived.
 _UDP_CHECK_MODE = 0o100
@@ -134,11 +137,15 @@ def _reload(context: Context, unit: str) -> None:
     IPVS for a moment, and every flow is balanced anew. keepalived follows some hundredths of a
     second after a reload was asked for.
     """
-    version = context.host.versions().keepalived
-    if context.services.is_active(unit) and reloads_well(version):
-        context.services.reload(unit)
-    else:
-        context.services.restart(unit)
+    if context.services.is_active(unit) and reloads_well(context.host.versions().keepalived):
+        try:
+            context.services.reload(unit)
+        except CommandFailed as exc:
+            # One that has just died, and that systemd is about to start again.
+            LOG.warning("%s is restarted: %s", unit, exc)
+        else:
+            return
+    context.services.restart(unit)
 
 
 def reloads_well(version: str) -> bool:

@@ -15,7 +15,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Interface
+from ipaddress import IPv4Address, IPv4Interface, IPv6Address, IPv6Interface
 from pathlib import Path
 
 import pytest
@@ -27,12 +27,30 @@ from tests.support import need, netns, octavia_driver, pki, waiting
 pytestmark = pytest.mark.slow
 
 LB = str(uuid.UUID(int=1, version=4))
-VIP = IPv4Address("198.51.100.9")
-GATEWAY = IPv4Address("198.51.100.1")
-ADDRESSES = (IPv4Interface("198.51.100.4/24"), IPv4Interface("198.51.100.5/24"))
 PROGRAMS = REPOSITORY / "elements/amphora-agent/static/usr/local/bin"
 # Three lost advertisements, two failed checks, and a busy machine.
 _DEADLINE_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subnet:
+    """Where the VIP is, and the two amphorae's own addresses."""
+
+    vip: IPv4Address | IPv6Address
+    gateway: IPv4Address | IPv6Address
+    addresses: tuple[IPv4Interface | IPv6Interface, IPv4Interface | IPv6Interface]
+
+
+IPV4 = Subnet(
+    vip=IPv4Address("198.51.100.9"),
+    gateway=IPv4Address("198.51.100.1"),
+    addresses=(IPv4Interface("198.51.100.4/24"), IPv4Interface("198.51.100.5/24")),
+)
+IPV6 = Subnet(
+    vip=IPv6Address("2001:db8::9"),
+    gateway=IPv6Address("2001:db8::1"),
+    addresses=(IPv6Interface("2001:db8::4/64"), IPv6Interface("2001:db8::5/64")),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +58,7 @@ class Amphora:
     """One of the pair."""
 
     place: Place
+    vip: IPv4Address | IPv6Address
     vrrp_config: bytes
 
     def ask(self, method: str, path: str, body: bytes | None = None) -> int:
@@ -54,7 +73,7 @@ class Amphora:
     def is_active(self) -> bool:
         """Whether the VIP is on an interface, as the controller finds out."""
         client = self.place.client(self.place.pki.controller)
-        answer = client.request("GET", f"/1.0/interface/{VIP}")
+        answer = client.request("GET", f"/1.0/interface/{self.vip}")
         assert answer.status in {200, 404}
         if answer.status == 200:
             assert answer.json()["interface"] == "eth1"
@@ -67,7 +86,7 @@ class Amphora:
 
     def start_haproxy(self) -> None:
         """The push of a listener."""
-        config = listener_config(self.place.base, LB, vip=str(VIP), ports={})
+        config = listener_config(self.place.base, LB, vip=str(self.vip), ports={})
         self.do("PUT", f"loadbalancer/{self.place.amphora_id}/{LB}/haproxy", config)
         self.do("PUT", f"loadbalancer/{LB}/reload")
 
@@ -98,10 +117,10 @@ class Amphora:
     def reaches_vip(self) -> bool:
         """Whether somebody accepts connections on the VIP, seen from this end of the wire."""
         with self.place.inner.entered():
-            client = socket.socket()
+            client = socket.socket(socket.AF_INET if self.vip.version == 4 else socket.AF_INET6)
         client.settimeout(1.0)
         with client, contextlib.suppress(OSError):
-            client.connect((str(VIP), 80))
+            client.connect((str(self.vip), 80))
             return True
         return False
 
@@ -151,11 +170,13 @@ def agents(authorities: pki.Pki) -> Iterator[tuple[Place, Place]]:
             *("link", "add", "eth1", "type", "veth"),
             *("peer", "name", "eth1", "netns", two.inner.name),
         )
-        for place, address in zip((one, two), ADDRESSES, strict=True):
+        for number, place in enumerate((one, two)):
             # The standby's haproxy listens on a VIP that is not there, as the image lets it.
-            nonlocal_bind = "echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind"
-            netns.run(*place.inner.command("sh", "-c", nonlocal_bind))
-            place.inner.add_address("eth1", address)
+            for version in ("ipv4", "ipv6"):
+                setting = f"/proc/sys/net/{version}/ip_nonlocal_bind"
+                netns.run(*place.inner.command("sh", "-c", f"echo 1 > {setting}"))
+            for subnet in (IPV4, IPV6):
+                place.inner.add_address("eth1", subnet.addresses[number])
             place.inner.ip("link", "set", "eth1", "up")
             with place.config_file.open("a") as config:
                 config.write("[controller_worker]\nloadbalancer_topology = ACTIVE_STANDBY\n")
@@ -164,11 +185,12 @@ def agents(authorities: pki.Pki) -> Iterator[tuple[Place, Place]]:
 
 
 @pytest.fixture
-def pair(agents: tuple[Place, Place]) -> Iterator[Pair]:
+def pair(agents: tuple[Place, Place], request: pytest.FixtureRequest) -> Iterator[Pair]:
     """Neither keepalived nor haproxy runs, and nothing is configured but VRRP."""
-    configs = _rendered([place.base for place in agents])
+    subnet: Subnet = getattr(request, "param", IPV4)
+    configs = _rendered([place.base for place in agents], subnet)
     one, two = (
-        Amphora(place=place, vrrp_config=config)
+        Amphora(place=place, vip=subnet.vip, vrrp_config=config)
         for place, config in zip(agents, configs, strict=True)
     )
     yield Pair(one=one, two=two)
@@ -199,16 +221,16 @@ def _running(place: Place) -> Iterator[None]:
     assert "Traceback" not in place.log.read_text()
 
 
-def _rendered(bases: list[Path]) -> list[bytes]:
+def _rendered(bases: list[Path], subnet: Subnet) -> list[bytes]:
     """The VRRP configurations of a pair, made by Octavia."""
     description = {
-        "vip": str(VIP),
-        "subnet": str(ADDRESSES[0].network),
-        "gateway": str(GATEWAY),
+        "vip": str(subnet.vip),
+        "subnet": str(subnet.addresses[0].network),
+        "gateway": str(subnet.gateway),
         "check_interval_s": 1,
         "amphorae": [
             {"address": str(address.ip), "base": str(base)}
-            for address, base in zip(ADDRESSES, bases, strict=True)
+            for address, base in zip(subnet.addresses, bases, strict=True)
         ],
     }
     done = subprocess.run(
@@ -249,6 +271,7 @@ def test_pair_without_a_listener_holds_no_vip(pair: Pair) -> None:
     pair.stays(pair.two, pair.one)
 
 
+@pytest.mark.parametrize("pair", [IPV4, IPV6], indirect=True, ids=["ipv4", "ipv6"])
 def test_pair_survives_the_death_of_keepalived(serving: Pair) -> None:
     """The standby takes the VIP of a dead keepalived, and keeps it when that one is back."""
     serving.one.kill("keepalived")

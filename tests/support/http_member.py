@@ -58,16 +58,27 @@ def http_member(
         server.server_close()
 
 
-def fetch(inside: Namespace, address: IPv4Address, port: int, path: str = "/") -> Answer:
+def fetch(
+    inside: Namespace,
+    address: IPv4Address,
+    port: int,
+    path: str = "/",
+    *,
+    connect_s: float = _CLIENT_DEADLINE_S,
+) -> Answer:
     """Ask once, on a connection of its own.
+
+    Args:
+        connect_s: seconds that the connection may take.
 
     Raises:
         OSError: nobody answered.
     """
-    connection = http.client.HTTPConnection(str(address), port, timeout=_CLIENT_DEADLINE_S)
+    connection = http.client.HTTPConnection(str(address), port, timeout=connect_s)
     try:
         with inside.entered():
             connection.connect()
+        connection.sock.settimeout(_CLIENT_DEADLINE_S)
         connection.request("GET", path)
         response = connection.getresponse()
         return Answer(status=response.status, text=response.read().decode())
