@@ -10,6 +10,7 @@ import json
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import PurePosixPath
 
 import pytest
@@ -17,11 +18,15 @@ import pytest
 from tests.conformance import samples
 from tests.conformance.checks import FAILURES, failed, md5, ok
 from tests.conformance.target import LB, LISTENER, UNKNOWN, Nic, Target
+from tests.support import waiting
 from tests.support.mutual_tls import Answer
 
 PEM = f"/1.0/loadbalancer/{LB}/certificates/{'b2' * 20}.pem"
 RELOAD = f"/1.0/loadbalancer/{LB}/reload"
+# Of a UDP listener, and how the kernel writes them.
+_LVS_MEMBERS = {"127.0.0.2": b"7F000002", "127.0.0.3": b"7F000003"}
 _AT_ONCE = 5
+_DEADLINE_S = 30
 
 
 def at_once(call: Callable[[], Answer]) -> list[Answer]:
@@ -177,19 +182,35 @@ def test_trap_09_first_activation_is_a_reload(target: Target) -> None:
 
 
 @pytest.mark.usefixtures("no_lvs")
-def test_trap_09_lvs_reload_is_a_restart(target: Target) -> None:
-    """The reload of a UDP listener makes another process, also the first time."""
+def test_trap_09_lvs_reload_makes_the_members(target: Target) -> None:
+    """The reload of a UDP listener balances to the members of the last upload, and no others."""
     if not target.ipvs:
         pytest.skip("the kernel of this target cannot balance UDP")
     path = f"/1.0/listeners/{target.amphora_id}/{LISTENER}/udp_listener"
-    ok(target.ask("PUT", path, samples.lvs()), 200)
     pid_file = target.base / "lvs" / f"octavia-keepalivedlvs-{LISTENER}.pid"
-    pids = []
-    for _ in range(2):
+
+    def members() -> set[bytes]:
+        """As the kernel writes them: addresses in hexadecimal."""
+        pid = (target.look().read(pid_file) or b"").decode().strip()
+        table = target.look().read(PurePosixPath(f"/proc/{pid or 'none'}/net/ip_vs")) or b""
+        lines = [line.split() for line in table.splitlines()]
+        found = {words[1].partition(b":")[0] for words in lines if words[0] == b"->"}
+        return found.intersection(_LVS_MEMBERS.values())
+
+    def only(member: bytes) -> bool | None:
+        return members() == {member} or None
+
+    # The first reload is a start.
+    for address, written in _LVS_MEMBERS.items():
+        content = samples.lvs().replace(b"real_server 127.0.0.2", f"real_server {address}".encode())
+        ok(target.ask("PUT", path, content), 200)
         ok(target.ask("PUT", f"/1.0/loadbalancer/{LISTENER}/reload"), 202)
-        pids.append(target.look().read(pid_file))
-    assert pids[0] is not None
-    assert pids[0] != pids[1]
+        waiting.until(
+            f"{address} alone to be a member",
+            partial(only, written),
+            deadline_s=_DEADLINE_S,
+            every_s=0.5,
+        )
 
 
 @pytest.mark.usefixtures("plugged")
