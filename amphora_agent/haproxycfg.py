@@ -6,6 +6,7 @@ keywords of sections of HAProxy 2.4 to 3.2. Two configurations that parse to the
 the same to haproxy, however they are written.
 """
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -25,6 +26,8 @@ _LINE_END = "\r"
 # After a backslash these stand for themselves, also between weak quotes.
 _SELF_ESCAPES = " \\#'\""
 _CONTROL_ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
+_SPECIAL = re.compile(r"""[\\'"#\r\0]""")
+_PLAIN_WORD = re.compile(r"[^ \t\v\f]+")
 _HEXADECIMAL = frozenset("0123456789abcdefABCDEF")
 
 
@@ -82,8 +85,14 @@ class Section:
         return self.head.words[1] if self.head and len(self.head.words) > 1 else ""
 
 
-def sections(text: str) -> tuple[Section, ...]:
+Memo = dict[str, tuple[tuple[str, ...], bool]]
+
+
+def sections(text: str, memo: Memo | None = None) -> tuple[Section, ...]:
     """The sections of a configuration, in the order of the text.
+
+    Args:
+        memo: lines that were taken apart already, for several texts that share most of them.
 
     Raises:
         ParseError: a quote is not closed, an escape is incomplete, or there is a NUL; haproxy
@@ -92,7 +101,7 @@ def sections(text: str) -> tuple[Section, ...]:
     found: list[Section] = []
     head: Directive | None = None
     body: list[Directive] = []
-    for directive in directives(text):
+    for directive in directives(text, memo):
         if directive.name in SECTIONS:
             if head or body:
                 found.append(Section(head=head, body=tuple(body)))
@@ -104,16 +113,20 @@ def sections(text: str) -> tuple[Section, ...]:
     return tuple(found)
 
 
-def directives(text: str) -> Iterator[Directive]:
+def directives(text: str, memo: Memo | None = None) -> Iterator[Directive]:
     """The lines that say something, those that open sections among them.
+
+    Args:
+        memo: see `sections`.
 
     Raises:
         ParseError: see `sections`.
     """
+    memo = {} if memo is None else memo
     # Only a line feed ends a line of haproxy's, unlike one of str.splitlines.
     for number, line in enumerate(text.split("\n"), start=1):
         try:
-            words, literal = split(line)
+            words, literal = memo[line] if line in memo else memo.setdefault(line, split(line))
         except ParseError as exc:
             raise ParseError(f"line {number} of the configuration: {exc.message}", line) from exc
         if words:
@@ -126,6 +139,9 @@ def split(line: str) -> tuple[tuple[str, ...], bool]:
     Raises:
         ParseError: see `sections`.
     """
+    # Most lines have neither quotes nor escapes nor comments.
+    if _SPECIAL.search(line) is None:
+        return tuple(_PLAIN_WORD.findall(line)), True
     return _Splitter(line).split()
 
 

@@ -181,6 +181,10 @@ class Layout:
         """State of haproxy's servers, saved before a reload."""
         return self.lb_dir(lb_id) / "servers-state"
 
+    def haproxy_running(self, lb_id: str) -> Path:
+        """What the worker that is named in it was loaded with, or brought to by commands."""
+        return self.lb_dir(lb_id) / "running.json"
+
     def stats_socket(self, lb_id: str) -> Path:
         """haproxy's stats socket; the path stands in the configuration that Octavia renders."""
         return self.base / f"{lb_id}.sock"

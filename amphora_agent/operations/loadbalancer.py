@@ -1,25 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """The haproxy of a load balancer: its configuration and its life."""
 
-import logging
-import time
 from pathlib import Path
 
 from amphora_agent import parse, render, validate
 from amphora_agent.errors import AgentError, CommandFailed, NotFound, Refused
 from amphora_agent.layout import haproxy_unit
 from amphora_agent.models import Action
-from amphora_agent.operations import announcements, check_scripts, staging
+from amphora_agent.operations import announcements, apply, check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
-
-LOG = logging.getLogger(__name__)
-
-# The old worker hands its sockets over as soon as the new one is ready. A load takes seconds with
-# a large TLS session cache, and the controller gives up after 60 s.
-_RELOAD_TIMEOUT_S = 50.0
-_RELOAD_POLL_S = 0.02
 
 
 def upload(context: Context, amphora_id: str, lb_id: str, content: bytes) -> str:
@@ -35,9 +26,11 @@ def upload(context: Context, amphora_id: str, lb_id: str, content: bytes) -> str
     text = parse.without_group(validate.utf8(content, "haproxy.cfg"))
 
     def prepare(new: Path) -> None:
-        _check(context, new, render.peer_name(amphora_id))
+        if not apply.needs_no_check(context, lb_id, text):
+            _check(context, new, render.peer_name(amphora_id))
         environment = render.haproxy_environment(amphora_id).encode()
         files.write_if_different(layout.haproxy_environment(lb_id), environment, mode=0o644)
+        apply.forget_server_state(context, lb_id)
 
     with context.locks.hold(lb_id):
         staging.store(layout.haproxy_config(lb_id), text, mode=0o600, prepare=prepare)
@@ -81,10 +74,10 @@ def act(context: Context, lb_id: str, action: Action) -> str:
                 context.services.stop(unit)
                 return f"Listener {lb_id} stopped"
             if action is Action.RELOAD and context.services.is_active(unit):
-                _reload(context, lb_id)
+                outcome = apply.haproxy(context, lb_id)
                 announcements.vips(context)
-                return f"Listener {lb_id} reloaded"
-            context.services.start(unit)
+                return f"Listener {lb_id} reloaded\n{outcome.details}"
+            apply.start(context, lb_id)
         except AgentError as exc:
             raise AgentError(f"Error {_GERUND[action]} haproxy", str(exc)) from exc
         announcements.vips(context)
@@ -147,46 +140,3 @@ def _expect(context: Context, lb_id: str, *, runs: bool) -> None:
     else:
         files.write_if_different(stopped, b"", mode=0o644)
     check_scripts.refresh(context)
-
-
-def _reload(context: Context, lb_id: str) -> None:
-    layout = context.settings.layout
-    # Certificates may have changed since the configuration was checked, and not every haproxy
-    # says why it goes on with the old one.
-    peer = render.peer_name(context.settings.amphora_id)
-    context.haproxy.check((layout.haproxy_config(lb_id), layout.user_group), peer)
-    before = _worker(context, lb_id)
-    _save_server_state(context, lb_id)
-    context.haproxy.reload(layout.master_socket(lb_id))
-    # An older master answers before the new worker serves.
-    deadline = time.monotonic() + _RELOAD_TIMEOUT_S
-    while time.monotonic() < deadline:
-        now = _worker(context, lb_id)
-        if now is not None and now != before:
-            return
-        time.sleep(_RELOAD_POLL_S)
-    raise CommandFailed(
-        "haproxy still runs the old configuration",
-        returncode=None,
-        output=f"`journalctl -u {haproxy_unit(lb_id)}` says why",
-    )
-
-
-def _worker(context: Context, lb_id: str) -> str | None:
-    """The process id of the worker behind the stats socket, if one answers."""
-    try:
-        info = context.haproxy.query(context.settings.layout.stats_socket(lb_id), "show info")
-    except AgentError:
-        return None
-    return next((line for line in info.splitlines() if line.startswith("Pid:")), None)
-
-
-def _save_server_state(context: Context, lb_id: str) -> None:
-    """Keep what health checks have found, so that the new worker does not begin with all up."""
-    layout = context.settings.layout
-    try:
-        state = context.haproxy.query(layout.stats_socket(lb_id), "show servers state")
-    except AgentError as exc:
-        LOG.warning("The state of the servers of %s is not kept: %s", lb_id, exc)
-        return
-    files.write_atomic(layout.server_state(lb_id), state.encode(), mode=0o644)

@@ -31,6 +31,13 @@ class Haproxy(Protocol):
             AgentError: nobody answers on the socket in time.
         """
 
+    def command(self, master_socket: Path, pid: int, command: str) -> str:
+        """Send a command to one worker, with all rights, through the master.
+
+        Raises:
+            AgentError: nobody answers on the socket in time. That it is refused is an answer.
+        """
+
     def reload(self, master_socket: Path) -> None:
         """Have a running haproxy read its configuration anew.
 
@@ -58,6 +65,10 @@ class HaproxyProgram:
     def query(self, stats_socket: Path, command: str) -> str:
         """See Haproxy."""
         return haproxy_socket.query(stats_socket, command, timeout_s=_QUERY_TIMEOUT_S)
+
+    def command(self, master_socket: Path, pid: int, command: str) -> str:
+        """See Haproxy."""
+        return haproxy_socket.query(master_socket, f"@!{pid} {command}", timeout_s=_QUERY_TIMEOUT_S)
 
     def reload(self, master_socket: Path) -> None:
         """See Haproxy."""

@@ -16,6 +16,8 @@ _CHUNK_BYTES = 256 * 1024
 def query(socket_path: Path, command: str, *, timeout_s: float) -> str:
     """Send one line to haproxy and read its answer to the end.
 
+    A command can carry lines: `<<` ends it, they follow, and a blank line ends them.
+
     Works with a stats socket and with the master's socket. Several commands go into one line with
     `;` between them; haproxy ends the answer to each with a blank line.
 
@@ -27,6 +29,8 @@ def query(socket_path: Path, command: str, *, timeout_s: float) -> str:
         AgentError: nobody listens, time ran out, or the answer has over `ANSWER_MAX_BYTES` bytes.
     """
     deadline_s = time.monotonic() + timeout_s
+    # What the command carries may be a private key, which belongs in no message.
+    first_line = command.partition("\n")[0]
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
         try:
             connection.settimeout(timeout_s)
@@ -38,7 +42,7 @@ def query(socket_path: Path, command: str, *, timeout_s: float) -> str:
         except TimeoutError as exc:
             raise AgentError(
                 f"haproxy did not answer in time on {socket_path}",
-                f"no complete answer to `{command}` within {timeout_s:.1f} s",
+                f"no complete answer to `{first_line}` within {timeout_s:.1f} s",
             ) from exc
         except OSError as exc:
             raise AgentError(f"haproxy cannot be asked on {socket_path}", str(exc)) from exc

@@ -23,6 +23,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 LOOPBACK = IPv4Address("127.0.0.1")
 NIC_MAC = "02:00:00:00:00:01"
 GATEWAY = IPv4Interface("198.51.100.1/24")
+# Another one than the installed, for example that of the image.
+HAPROXY = os.environ.get("AMPHORA_HAPROXY", "/usr/sbin/haproxy")
 _DEADLINE_S = 30.0
 # An amphora has 1 GB. Octavia's driver sizes haproxy's TLS session cache by what the agent tells:
 # on a large host that would be gigabytes, for the old worker and the new one at once.
@@ -84,6 +86,7 @@ class Place:
 [haproxy_amphora]
 base_path = {self.base}
 base_cert_dir = {self.base}/certs
+haproxy_cmd = {HAPROXY}
 [amphora_agent]
 amphora_id = {self.amphora_id}
 agent_server_cert = {self.server_pem}

@@ -152,7 +152,7 @@ class ProcessServices:
             argv=(
                 *(str(self._haproxy), "-W", "-f", str(config)),
                 *("-f", str(self._layout.user_group), "-p", str(pid), "-L", peer, "-db"),
-                *("-S", f"{self._layout.master_socket(lb_id)},mode,600"),
+                *("-S", f"{self._layout.master_socket(lb_id)},mode,600,level,admin"),
             ),
             pid=pid,
             ready=self._layout.stats_socket(lb_id),
