@@ -104,7 +104,7 @@ def story(agent: Place, tmp_path_factory: pytest.TempPathFactory) -> Iterator[St
             "base_path": str(agent.base),
             "base_cert_dir": str(agent.base / "certs"),
             # What haproxy may open is limited where no systemd raises the limit.
-            "default_connection_limit": "1000",
+            "default_connection_limit": "100",
         },
         amphora_agent={
             "agent_server_cert": str(agent.server_pem),

@@ -43,10 +43,19 @@ class Pool:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Rejection:
+    """An L7 policy that denies requests whose path begins with `prefix`."""
+
+    prefix: str
+    id: uuid.UUID = field(default_factory=uuid.uuid4)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
     """A port of the VIP and the pool behind it.
 
     Attributes:
+        policies: in the order of their positions.
         certificates: references in the certificate store; the first is the default one.
     """
 
@@ -55,6 +64,7 @@ class Listener:
     protocol: str = "HTTP"
     enabled: bool = True
     certificates: tuple[uuid.UUID, ...] = ()
+    policies: tuple[Rejection, ...] = ()
     id: uuid.UUID = field(default_factory=uuid.uuid4)
 
 

@@ -136,7 +136,35 @@ def _listener(balancer: Any, description: Description) -> Any:
     listener.default_pool = pool
     listener.default_pool_id = pool.id
     balancer.pools.append(pool)
+    listener.l7policies = [
+        _rejection(listener, position, item)
+        for position, item in enumerate(description["policies"], start=1)
+    ]
     return listener
+
+
+def _rejection(listener: Any, position: int, description: Description) -> Any:
+    policy = data_models.L7Policy(
+        id=description["id"],
+        listener=listener,
+        listener_id=listener.id,
+        action=constants.L7POLICY_ACTION_REJECT,
+        position=position,
+        enabled=True,
+        provisioning_status=constants.ACTIVE,
+    )
+    policy.l7rules = [
+        data_models.L7Rule(
+            id=f"rule-{description['id']}",
+            l7policy=policy,
+            type=constants.L7RULE_TYPE_PATH,
+            compare_type=constants.L7RULE_COMPARE_TYPE_STARTS_WITH,
+            value=description["prefix"],
+            enabled=True,
+            provisioning_status=constants.ACTIVE,
+        )
+    ]
+    return policy
 
 
 def _pool(balancer: Any, listener: Any, description: Description) -> Any:
