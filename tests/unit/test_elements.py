@@ -259,6 +259,8 @@ def test_haproxy_unit_uses_the_paths_of_the_agent() -> None:
     assert f"Environment=CONFIG={paths.haproxy_config(LB_ID)}\n" in text
     assert f"Environment=USERGROUP={paths.user_group}\n" in text
     assert f" -p {paths.haproxy_pid(LB_ID)} " in text
+    # The agent changes servers and certificates through it; nobody but root may.
+    assert f" -S {paths.master_socket(LB_ID)},mode,600,level,admin " in text
     assert f"NetworkNamespacePath=/run/netns/{layout.NETNS}\n" in text
 
 
