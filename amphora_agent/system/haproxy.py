@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The haproxy program: check a configuration, ask a running one."""
 
+import time
 from pathlib import Path
 from typing import Protocol
 
@@ -12,6 +13,9 @@ _CHECK_TIMEOUT_S = 60.0
 _QUERY_TIMEOUT_S = 5.0
 # The controller gives up after 60 s.
 _RELOAD_TIMEOUT_S = 50.0
+
+_MASTER_AWAY_S = 2.0
+_MASTER_POLL_S = 0.02
 
 
 class Haproxy(Protocol):
@@ -68,12 +72,12 @@ class HaproxyProgram:
 
     def command(self, master_socket: Path, pid: int, command: str) -> str:
         """See Haproxy."""
-        return haproxy_socket.query(master_socket, f"@!{pid} {command}", timeout_s=_QUERY_TIMEOUT_S)
+        return _ask_master(master_socket, f"@!{pid} {command}", timeout_s=_QUERY_TIMEOUT_S)
 
     def reload(self, master_socket: Path) -> None:
         """See Haproxy."""
         try:
-            answer = haproxy_socket.query(master_socket, "reload", timeout_s=_RELOAD_TIMEOUT_S)
+            answer = _ask_master(master_socket, "reload", timeout_s=_RELOAD_TIMEOUT_S)
         except AgentError as exc:
             if not isinstance(exc.__cause__, ConnectionResetError):
                 raise
@@ -81,3 +85,19 @@ class HaproxyProgram:
         verdict, _, words = answer.partition("\n--\n")
         if verdict.strip() == "Success=0":
             raise Refused("haproxy refuses its configuration", words.strip())
+
+
+def _ask_master(master_socket: Path, command: str, *, timeout_s: float) -> str:
+    """See haproxy_socket.query; nobody listens for a moment while a master executes itself anew.
+
+    It does so after each start and each load. What was refused there was not sent.
+    """
+    deadline = time.monotonic() + _MASTER_AWAY_S
+    while True:
+        try:
+            return haproxy_socket.query(master_socket, command, timeout_s=timeout_s)
+        except AgentError as exc:
+            refused = isinstance(exc.__cause__, ConnectionRefusedError)
+            if not refused or time.monotonic() > deadline:
+                raise
+        time.sleep(_MASTER_POLL_S)

@@ -9,10 +9,12 @@ import uuid
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import LOOPBACK, Place
+from amphora_agent.system.haproxy import HaproxyProgram
+from tests.functional.conftest import HAPROXY, LOOPBACK, Place
 from tests.support import hitless, http_member
 from tests.support.hitless import Member, Model
 from tests.support.mutual_tls import Client
@@ -272,10 +274,8 @@ def test_hitless_state_file_does_not_bring_old_values_back(world: World) -> None
 
 
 def _by_hand(world: World, command: str) -> None:
-    from amphora_agent.system import haproxy_socket
-
     master = world.agent.base / LB / "master.sock"
-    assert haproxy_socket.query(master, f"@1 {command}", timeout_s=5).strip() == ""
+    assert HaproxyProgram(Path(HAPROXY)).command(master, world.pid(), command).strip() == ""
 
 
 def _ders(pem: bytes) -> list[bytes]:

@@ -21,6 +21,7 @@ import pytest
 from amphora_agent import haproxyservers
 from amphora_agent.errors import AgentError
 from amphora_agent.system import haproxy_socket
+from amphora_agent.system.haproxy import HaproxyProgram
 from tests.functional.conftest import HAPROXY, Place
 from tests.support import hitless, waiting
 from tests.support.hitless import Member, Model
@@ -257,6 +258,30 @@ def test_hitless_sequence_ends_where_a_cold_start_does(fresh_place: Place) -> No
     assert "Traceback" not in place.log.read_text()
 
 
+def test_hitless_state_as_haproxy_says_it_would_win_over_the_file(fresh_place: Place) -> None:
+    """A weight set by hand comes back in a cold start, if the state is stored as haproxy gives it.
+
+    So it is the agent's work on that file that lets the configuration win above.
+    """
+    place = fresh_place
+    sequence = Sequence(place, random.Random(SEED))
+    try:
+        sequence.push()
+        key = ("pool:plain", "a")
+        master = place.base / LB / "master.sock"
+        pid = hitless.worker_pid(place.base, LB)
+        haproxy = HaproxyProgram(Path(HAPROXY))
+        assert haproxy.command(master, pid, "set server pool:plain/a weight 3").strip() == ""
+        said = haproxy.command(master, pid, "show servers state").strip()
+        for state, weight in ((None, 1), (said, 3)):
+            if state:
+                (place.base / LB / "servers-state").write_text(f"{state}\n")
+            with cold_start(place, place.directory) as stats:
+                assert hitless.servers(stats)[key].weight == weight
+    finally:
+        sequence.stop()
+
+
 def test_hitless_sequence_looks_at_what_differs(fresh_place: Place) -> None:
     """The comparison above is no yes-man: a weight set by hand is seen."""
     place = fresh_place
@@ -264,8 +289,9 @@ def test_hitless_sequence_looks_at_what_differs(fresh_place: Place) -> None:
     try:
         sequence.push()
         master = place.base / LB / "master.sock"
-        command = "@1 set server pool:plain/a weight 3"
-        assert haproxy_socket.query(master, command, timeout_s=_DEADLINE_S).strip() == ""
+        pid = hitless.worker_pid(place.base, LB)
+        command = "set server pool:plain/a weight 3"
+        assert HaproxyProgram(Path(HAPROXY)).command(master, pid, command).strip() == ""
         with cold_start(place, place.directory) as stats:
             cold = sequence.see(place.network, stats)
         assert sequence.see(place.inner, place.base / f"{LB}.sock") != cold
