@@ -16,17 +16,14 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from amphora_agent import heartbeat, showstat
+from amphora_agent import showstat
 from amphora_agent.errors import ParseError
-from amphora_agent.heartbeat import (
-    Account,
-    Ledger,
-    Listener,
-    Message,
-    Observation,
-    Pool,
-    Traffic,
-)
+from amphora_agent.heartbeat import gate, haproxy
+from amphora_agent.heartbeat import ledger as ledgers
+from amphora_agent.heartbeat import message as messages
+from amphora_agent.heartbeat.ledger import Account, Ledger
+from amphora_agent.heartbeat.message import Message
+from amphora_agent.heartbeat.observation import Listener, Observation, Pool, Traffic
 from amphora_agent.showstat import Backend, Frontend, Server, Snapshot, Worker
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "showstat"
@@ -84,12 +81,12 @@ def observation(
 
 def observed(ledger: Ledger, *looks: Observation) -> Ledger:
     """The ledger after these looks at a source that exists."""
-    return heartbeat.observe(ledger, looks, existing={SOURCE})
+    return ledgers.observe(ledger, looks, existing={SOURCE})
 
 
 def message_of(*observations: Observation, ledger: Ledger) -> Message:
     """The message with sequence number 5."""
-    return heartbeat.build(
+    return messages.build(
         amphora_id=AMPHORA_ID, sequence=5, observations=observations, ledger=ledger
     )
 
@@ -101,7 +98,7 @@ def snapshot(name: str) -> Snapshot:
 
 def large_message(*, listeners: int, pools: int, members: int) -> Message:
     """A message with random ids; `members` in each pool."""
-    stats: heartbeat.ListenerStats = {"tx": 1, "rx": 2, "conns": 3, "totconns": 4, "ereq": 5}
+    stats: messages.ListenerStats = {"tx": 1, "rx": 2, "conns": 3, "totconns": 4, "ereq": 5}
     ids = [str(uuid.uuid4()) for _ in range(listeners)]
     return {
         "id": AMPHORA_ID,
@@ -128,14 +125,14 @@ def test_opener_opens_what_octavia_packed() -> None:
 
 def test_encode_carries_the_message_of_the_vector() -> None:
     """Our datagram of the vector's message opens with the same key to the same message."""
-    data = heartbeat.encode(VECTOR_MESSAGE, key=VECTOR_KEY)
+    data = messages.encode(VECTOR_MESSAGE, key=VECTOR_KEY)
     assert opened(data, VECTOR_KEY) == VECTOR_MESSAGE
 
 
 def test_encode_signs_with_lower_case_hex_over_the_packed_bytes() -> None:
     """The last 64 bytes are lower-case hex; another key changes them alone."""
-    data = heartbeat.encode(VECTOR_MESSAGE, key=VECTOR_KEY)
-    other = heartbeat.encode(VECTOR_MESSAGE, key="insecurf")
+    data = messages.encode(VECTOR_MESSAGE, key=VECTOR_KEY)
+    other = messages.encode(VECTOR_MESSAGE, key="insecurf")
     assert set(data[-64:]) <= set(b"0123456789abcdef")
     assert (data[:-64], data[-64:] == other[-64:]) == (other[:-64], False)
     with pytest.raises(AssertionError):
@@ -144,28 +141,28 @@ def test_encode_signs_with_lower_case_hex_over_the_packed_bytes() -> None:
 
 def test_encode_takes_a_key_outside_ascii() -> None:
     """The key is its UTF-8 bytes."""
-    assert opened(heartbeat.encode(VECTOR_MESSAGE, key="schlüssel"), "schlüssel")["seq"] == 67
+    assert opened(messages.encode(VECTOR_MESSAGE, key="schlüssel"), "schlüssel")["seq"] == 67
 
 
 def test_fit_changes_nothing_that_fits() -> None:
     """A message of usual size goes out whole."""
     message = large_message(listeners=2, pools=2, members=10)
-    data, left_out = heartbeat.fit(message, key="k")
+    data, left_out = messages.fit(message, key="k")
     assert (opened(data, "k"), left_out) == (message, "")
 
 
 def test_fit_leaves_members_out_before_pools_and_never_a_listener() -> None:
     """A message too large for a datagram loses its members, then its pools, no listener."""
     many_members = large_message(listeners=100, pools=100, members=40)
-    data, left_out = heartbeat.fit(many_members, key="k")
+    data, left_out = messages.fit(many_members, key="k")
     small = opened(data, "k")
     assert left_out == "members"
-    assert len(data) <= heartbeat.DATAGRAM_MAX < len(heartbeat.encode(many_members, key="k"))
+    assert len(data) <= messages.DATAGRAM_MAX < len(messages.encode(many_members, key="k"))
     assert small["listeners"] == many_members["listeners"]
     assert small["pools"].keys() == many_members["pools"].keys()
     assert all(pool == {"status": "UP", "members": {}} for pool in small["pools"].values())
 
-    data, left_out = heartbeat.fit(many_members, key="k", limit=len(data) - 1)
+    data, left_out = messages.fit(many_members, key="k", limit=len(data) - 1)
     small = opened(data, "k")
     assert left_out == "pools"
     assert (small["listeners"], small["pools"]) == (many_members["listeners"], {})
@@ -176,7 +173,7 @@ def test_fit_leaves_members_out_before_pools_and_never_a_listener() -> None:
 
 def test_message_reports_exactly_the_served_listeners() -> None:
     """Of the real answer the five listeners are reported, and not the exporter's frontend."""
-    look = heartbeat.haproxy_observation(LB_ID, snapshot("haproxy-2.6-traffic"))
+    look = haproxy.haproxy_observation(LB_ID, snapshot("haproxy-2.6-traffic"))
     message = message_of(look, ledger=observed(Ledger(), look))
     assert list(message["listeners"]) == [LISTENER + c for c in "12345"]
     assert message["listeners"][f"{LISTENER}1"] == {
@@ -187,7 +184,7 @@ def test_message_reports_exactly_the_served_listeners() -> None:
 
 def test_message_reports_pools_by_pool_and_listener() -> None:
     """A shared pool appears once for each listener; the exporter's backend does not appear."""
-    look = heartbeat.haproxy_observation(LB_ID, snapshot("haproxy-2.6-traffic"))
+    look = haproxy.haproxy_observation(LB_ID, snapshot("haproxy-2.6-traffic"))
     pools = message_of(look, ledger=observed(Ledger(), look))["pools"]
     assert pools == {
         f"{POOL}1:{LISTENER}1": {
@@ -227,7 +224,7 @@ def test_message_joins_several_load_balancers() -> None:
     first = observation({f"{LISTENER}1": Traffic(bin=1)})
     second = replace(observation({f"{LISTENER}2": Traffic(bin=2)}), source="haproxy:other")
     looks = [first, second]
-    ledger = heartbeat.observe(Ledger(), looks, existing={SOURCE, "haproxy:other"})
+    ledger = ledgers.observe(Ledger(), looks, existing={SOURCE, "haproxy:other"})
     listeners = message_of(*looks, ledger=ledger)["listeners"]
     assert {name: entry["stats"]["rx"] for name, entry in listeners.items()} == {
         f"{LISTENER}1": 1,
@@ -256,7 +253,7 @@ def test_member_status_is_a_word_of_the_controller(status: str, weight: int, rep
     server = Server(name=f"{MEMBER}01", status=status, weight=weight)
     backend = Backend(name=f"{POOL}1:{LISTENER}1", status="UP", servers=(server,))
     worker = Worker(pid=1, started_s=1)
-    look = heartbeat.haproxy_observation(
+    look = haproxy.haproxy_observation(
         LB_ID, Snapshot(worker=worker, frontends=(), backends=(backend,))
     )
     assert look.pools == {backend.name: Pool(status="UP", members={f"{MEMBER}01": reported})}
@@ -287,7 +284,7 @@ def test_name_that_is_no_uuid_is_no_listener(name: str) -> None:
         sessions_total=0,
     )
     frontends = (frontend, replace(frontend, name=f"{LISTENER}1"))
-    look = heartbeat.haproxy_observation(
+    look = haproxy.haproxy_observation(
         LB_ID,
         Snapshot(worker=Worker(pid=1, started_s=1), frontends=frontends, backends=()),
     )
@@ -302,7 +299,7 @@ def test_backend_and_server_of_other_names_are_not_reported() -> None:
         Backend(name=name, status="UP", servers=servers)
         for name in (f"{POOL}1:{LISTENER}1", f"{POOL}1", "x:y", "prometheus-exporter-internal")
     )
-    look = heartbeat.haproxy_observation(
+    look = haproxy.haproxy_observation(
         LB_ID,
         Snapshot(worker=Worker(pid=1, started_s=1), frontends=(), backends=backends),
     )
@@ -339,7 +336,7 @@ def test_first_sight_reports_the_whole_counter() -> None:
 def test_sent_traffic_is_not_reported_again() -> None:
     """After a message has left, the next one carries only what came since."""
     first = observation({f"{LISTENER}1": Traffic(bin=10, stot=1)})
-    ledger = heartbeat.settle(observed(Ledger(), first), [first])
+    ledger = ledgers.settle(observed(Ledger(), first), [first])
     assert not unsent(ledger)
     again = observed(ledger, first)
     assert not unsent(again)
@@ -356,7 +353,7 @@ def test_traffic_of_a_failed_message_waits_for_the_next() -> None:
 def test_new_worker_counts_from_zero_even_past_the_old_value() -> None:
     """A restart is seen by the worker's identity, not by a smaller value: 30 after 20 is 30 new."""
     first = observation({f"{LISTENER}1": Traffic(bin=20)})
-    ledger = heartbeat.settle(observed(Ledger(), first), [first])
+    ledger = ledgers.settle(observed(Ledger(), first), [first])
     now = {f"{LISTENER}1": Traffic(bin=30)}
     assert unsent(observed(ledger, observation(now, worker="2@1"))).bin == 30
     assert unsent(observed(ledger, observation(now, worker="1@2"))).bin == 30
@@ -374,7 +371,7 @@ def test_unsent_traffic_survives_a_new_worker() -> None:
 def test_counters_set_to_zero_in_a_running_worker_are_all_counted_anew(metric: str) -> None:
     """When any counter of a listener went back, all four count from zero, never below."""
     first = observation({f"{LISTENER}1": Traffic(bin=20, bout=20, ereq=20, stot=20)})
-    ledger = heartbeat.settle(observed(Ledger(), first), [first])
+    ledger = ledgers.settle(observed(Ledger(), first), [first])
     cleared = replace(Traffic(bin=21, bout=22, ereq=23, stot=24), **{metric: 19})
     assert unsent(observed(ledger, observation({f"{LISTENER}1": cleared}))) == cleared
 
@@ -383,9 +380,9 @@ def test_paused_listener_keeps_its_account() -> None:
     """A listener that stops serving for a while is not counted twice when it serves again."""
     name = f"{LISTENER}1"
     first = observation({name: Traffic(bin=20)})
-    ledger = heartbeat.settle(observed(Ledger(), first), [first])
+    ledger = ledgers.settle(observed(Ledger(), first), [first])
     paused = observation({name: Traffic(bin=25)}, status="PAUSED")
-    ledger = heartbeat.settle(observed(ledger, paused), [paused])
+    ledger = ledgers.settle(observed(ledger, paused), [paused])
     assert unsent(ledger).bin == 5
     assert unsent(observed(ledger, observation({name: Traffic(bin=26)}))).bin == 6
 
@@ -403,7 +400,7 @@ def test_source_that_does_not_answer_keeps_its_account_until_it_is_deleted() -> 
     """A hung haproxy changes nothing in the ledger; a deleted load balancer leaves it."""
     ledger = observed(Ledger(), observation({f"{LISTENER}1": Traffic(bin=7)}))
     assert observed(ledger) == ledger
-    assert heartbeat.observe(ledger, [], existing=()) == Ledger()
+    assert ledgers.observe(ledger, [], existing=()) == Ledger()
 
 
 def test_lost_account_starts_from_where_the_counters_stand() -> None:
@@ -460,7 +457,7 @@ def test_sum_of_reports_is_the_traffic_that_could_be_seen(
         ledger = observed(ledger, look)
         message = message_of(look, ledger=ledger)
         if is_sent:
-            ledger = heartbeat.settle(ledger, [look])
+            ledger = ledgers.settle(ledger, [look])
             for name, entry in message["listeners"].items():
                 stats = entry["stats"]
                 reported[name] += Traffic(
@@ -475,7 +472,7 @@ def test_sum_of_reports_is_the_traffic_that_could_be_seen(
             counters = dict.fromkeys(names, Traffic())
             worker += 1
         elif event == "sender restarts":
-            ledger = heartbeat.load(heartbeat.dump(ledger))
+            ledger = ledgers.load(ledgers.dump(ledger))
         counters = {name: counters[name] + new for name, new in zip(names, work, strict=True)}
         if event == "haproxy is silent":
             ledger = observed(ledger)
@@ -501,7 +498,7 @@ def test_ledger_survives_its_file() -> None:
             )
         },
     )
-    assert heartbeat.load(heartbeat.dump(ledger)) == ledger
+    assert ledgers.load(ledgers.dump(ledger)) == ledger
 
 
 @pytest.mark.parametrize(
@@ -525,8 +522,8 @@ def test_ledger_survives_its_file() -> None:
 def test_damaged_ledger_is_a_parse_error(text: bytes) -> None:
     """A cut, foreign or hostile file is refused as such; the empty ledger is not."""
     with pytest.raises(ParseError):
-        heartbeat.load(text)
-    assert heartbeat.load(heartbeat.dump(Ledger())) == Ledger()
+        ledgers.load(text)
+    assert ledgers.load(ledgers.dump(Ledger())) == Ledger()
 
 
 @pytest.mark.parametrize("value", ["-1", "1.0", "true", '"1"', "null"])
@@ -534,9 +531,9 @@ def test_ledger_with_a_wrong_counter_is_a_parse_error(value: str) -> None:
     """Only whole numbers from 0 are counters."""
     text = '{"version":1,"lost":[],"accounts":{"a":{"worker":"w","unsent":{},"totals":{"l":%s}}}}'
     counters = '{"bin":%s,"bout":0,"ereq":0,"stot":0}'
-    assert heartbeat.load((text % (counters % "1")).encode()).accounts["a"].totals["l"].bin == 1
+    assert ledgers.load((text % (counters % "1")).encode()).accounts["a"].totals["l"].bin == 1
     with pytest.raises(ParseError):
-        heartbeat.load((text % (counters % value)).encode())
+        ledgers.load((text % (counters % value)).encode())
 
 
 @hypothesis_settings(deadline=None)
@@ -545,9 +542,9 @@ def test_any_damage_of_the_ledger_is_a_parse_error_or_harmless(
     patch: bytes, position: int, length: int
 ) -> None:
     """Whatever happened to the file, reading it gives a ledger or ParseError."""
-    text = heartbeat.dump(observed(Ledger(), observation({f"{LISTENER}1": Traffic(bin=1)})))
+    text = ledgers.dump(observed(Ledger(), observation({f"{LISTENER}1": Traffic(bin=1)})))
     try:
-        ledger = heartbeat.load(text[:position] + patch + text[position + length :])
+        ledger = ledgers.load(text[:position] + patch + text[position + length :])
     except ParseError:
         return
     assert isinstance(ledger, Ledger)
@@ -576,7 +573,7 @@ def test_gate_opens_only_for_a_live_keepalived(
     pid_text: str | None, process_stat: str | None, fault: str
 ) -> None:
     """A missing file, a dead process or a foreign one with the same number closes the gate."""
-    assert heartbeat.keepalived_fault(pid_text, process_stat) == fault
+    assert gate.keepalived_fault(pid_text, process_stat) == fault
 
 
 @pytest.mark.parametrize(
@@ -585,7 +582,7 @@ def test_gate_opens_only_for_a_live_keepalived(
 )
 def test_next_heartbeat_stays_on_its_grid(now_s: float, due_s: float) -> None:
     """The time a heartbeat takes does not move the next one, and missed ones are not made up."""
-    assert heartbeat.next_due(100.0, now_s=now_s, interval_s=10.0) == due_s
+    assert gate.next_due(100.0, now_s=now_s, interval_s=10.0) == due_s
 
 
 @given(st.floats(0, 1e6), st.floats(0, 1e5), st.floats(0.05, 86400))
@@ -594,5 +591,5 @@ def test_next_heartbeat_is_in_the_future_within_one_interval(
 ) -> None:
     """However late a heartbeat was, the next is due after now and at most an interval away."""
     now_s = due_s + late_s
-    following_s = heartbeat.next_due(due_s, now_s=now_s, interval_s=interval_s)
+    following_s = gate.next_due(due_s, now_s=now_s, interval_s=interval_s)
     assert now_s - 1e-6 <= following_s <= now_s + interval_s + 1e-6
