@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The heartbeat sender: a service of its own, so that a stuck request never stops heartbeats.
 
-Each period it asks every haproxy for its statistics, enters the traffic into the ledger, and sends
-one message to one controller, in turn. A missing or broken configuration file makes it wait; a
-file that breaks later leaves the last good settings in force. Both are said in the journal.
+Each period it asks every haproxy and IPVS, enters the traffic into the ledger, and sends one
+message to one controller, in turn. A missing or broken configuration file makes it wait; a file
+that breaks later leaves the last good settings in force. Both are said in the journal.
 """
 
 import os
@@ -12,6 +12,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from types import FrameType
 
@@ -19,15 +20,21 @@ from amphora_agent import layout
 from amphora_agent.heartbeat import gate
 from amphora_agent.sender.config_file import ConfigFile
 from amphora_agent.sender.journal import Journal
+from amphora_agent.sender.lvs_listeners import LvsListeners
 from amphora_agent.sender.sender import STOP_SIGNALS, Sender
+from amphora_agent.sender.status_file import StatusFile
+from amphora_agent.sender.transmission import Transmission
 from amphora_agent.settings import Settings
 from amphora_agent.system.datagram import DatagramSender
+from amphora_agent.system.ipvs import IpvsTable
 from amphora_agent.system.notify import Notifier
 
 USAGE = "usage: amphora-heartbeat [--config-file FILE]"
 
 # While there is no usable configuration, the file is looked at this often.
 _CONFIG_RETRY_S = 1.0
+# And this often while one waits for the next heartbeat, for a change of the period itself.
+_CONFIG_LOOK_S = 5.0
 
 _SIGNALS = STOP_SIGNALS | {signal.SIGHUP}
 
@@ -59,19 +66,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     for number in STOP_SIGNALS:
         signal.signal(number, _stop)
-    # A name server that does not answer must not hold heartbeats up for the usual 10 s and more.
-    os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:1")
     notifier = Notifier.from_environment(os.environ)
     notifier.ready("starting")
     journal = Journal()
     try:
-        with DatagramSender() as datagrams:
-            _run(ConfigFile(path, journal), Sender(journal, datagrams), journal, notifier)
+        with DatagramSender() as datagrams, closing(IpvsTable(layout.NETNS)) as table:
+            sender = Sender(
+                journal,
+                Transmission(journal, datagrams),
+                LvsListeners(journal, table),
+                StatusFile(_runtime_directory(), journal),
+            )
+            _run(ConfigFile(path, journal), sender, journal, notifier)
     except _Stop:
         pass
     finally:
         notifier.stopping()
     return 0
+
+
+def _runtime_directory() -> Path | None:
+    """Where systemd wants files that need not outlive a boot (systemd.exec(5))."""
+    found = os.environ.get("RUNTIME_DIRECTORY")
+    return Path(found) if found else None
 
 
 def _run(config_file: ConfigFile, sender: Sender, journal: Journal, notifier: Notifier) -> None:
@@ -91,7 +108,7 @@ def _run(config_file: ConfigFile, sender: Sender, journal: Journal, notifier: No
                 notifier.status(_beat(sender, config, journal))
                 due_s = gate.next_due(due_s, now_s=time.monotonic(), interval_s=interval_s)
         # SIGHUP ends the wait, and the file is looked at before anything else.
-        if _wait(due_s, notifier) in STOP_SIGNALS:
+        if _wait(min(due_s, time.monotonic() + _CONFIG_LOOK_S), notifier) in STOP_SIGNALS:
             return
 
 

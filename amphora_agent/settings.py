@@ -73,6 +73,10 @@ class Settings:
             understood are left out and stand in `bad_controllers`.
         heartbeat_interval_s: [health_manager] seconds between two heartbeats.
         heartbeat_key: [health_manager] key of the signature; None when there is none.
+        heartbeat_version: [health_manager] heartbeat_message_version, the newest that may be sent;
+            1 or 2 for controllers before Victoria. No controller writes it.
+        heartbeat_max_bytes: [health_manager] larger heartbeats leave out what harms least. No
+            controller writes it.
         agent_server_cert, agent_server_ca: [amphora_agent] PEM files of the API.
         agent_server_network_dir: [amphora_agent] directory of the interface files.
         request_timeout_s: [amphora_agent] agent_request_read_timeout.
@@ -95,6 +99,8 @@ class Settings:
     bad_controllers: tuple[str, ...] = ()
     heartbeat_interval_s: float = 10.0
     heartbeat_key: str | None = field(default=None, repr=False)
+    heartbeat_version: int = 3
+    heartbeat_max_bytes: int = 65_000
     agent_server_cert: Path = layout.AGENT_SERVER_CERT
     agent_server_ca: Path = layout.AGENT_SERVER_CA
     agent_server_network_dir: Path = layout.INTERFACES_DIR
@@ -148,6 +154,8 @@ PLACES: Mapping[str, Place] = {
     "controllers": Place("health_manager", "controller_ip_port_list", live=True),
     "heartbeat_interval_s": Place("health_manager", "heartbeat_interval", live=True),
     "heartbeat_key": Place("health_manager", "heartbeat_key", live=True),
+    "heartbeat_version": Place("health_manager", "heartbeat_message_version", live=True),
+    "heartbeat_max_bytes": Place("health_manager", "heartbeat_max_bytes", live=True),
     "agent_server_cert": Place("amphora_agent", "agent_server_cert"),
     "agent_server_ca": Place("amphora_agent", "agent_server_ca"),
     "agent_server_network_dir": Place("amphora_agent", "agent_server_network_dir"),
@@ -292,6 +300,8 @@ class _Reader:
             heartbeat_interval_s=get("heartbeat_interval_s", _interval, 10.0),
             # The controller renders an unset key as the word None.
             heartbeat_key=get("heartbeat_key", _key, None),
+            heartbeat_version=get("heartbeat_version", _message_version, 3),
+            heartbeat_max_bytes=get("heartbeat_max_bytes", _datagram_size, 65_000),
             agent_server_cert=get("agent_server_cert", _absolute, layout.AGENT_SERVER_CERT),
             agent_server_ca=get("agent_server_ca", _absolute, layout.AGENT_SERVER_CA),
             agent_server_network_dir=get(
@@ -417,6 +427,19 @@ def _interval(value: str) -> float:
     if not 0.05 <= seconds <= 86400:
         raise _BadValue("a number of seconds from 0.05 to 86400")
     return seconds
+
+
+def _message_version(value: str) -> int:
+    if value not in {"1", "2", "3"}:
+        raise _BadValue("1 for Octavia before Train, 2 for Train and Ussuri, 3 since Victoria")
+    return int(value)
+
+
+def _datagram_size(value: str) -> int:
+    number = int(value) if value.isascii() and value.isdigit() else 0
+    if not 1_000 <= number <= 65_507:
+        raise _BadValue("a number of bytes from 1000 to 65507, the most that UDP carries")
+    return number
 
 
 def _local_facility(value: str) -> int:

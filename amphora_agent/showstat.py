@@ -20,6 +20,11 @@ from amphora_agent.errors import ParseError
 # servers (4) and leaves out the rows of single sockets.
 QUERY = "show info;show stat -1 7 -1"
 
+# The master of haproxy's processes knows those that a reload replaced and that still serve the
+# connections they have; through its socket they can be asked for their frontends.
+PROCESSES_QUERY = "show proc"
+_OLD_WORKERS = "# old workers"
+
 _FRONTEND, _BACKEND, _SERVER = "0", "1", "2"  # the column `type`
 _COUNTER_MAX = 2**64 - 1
 _EXCERPT_LENGTH = 80
@@ -90,6 +95,30 @@ class Snapshot:
     worker: Worker
     frontends: tuple[Frontend, ...]
     backends: tuple[Backend, ...]
+
+
+def old_worker_query(pid: int) -> str:
+    """What to ask a master for one of its old workers; `parse` reads the answer."""
+    return f"@!{pid} show info;@!{pid} show stat -1 1 -1"
+
+
+def parse_old_workers(text: str) -> list[int]:
+    """Process ids of the old workers in the answer to `show proc` ("master CLI").
+
+    Raises:
+        ParseError: it is not such an answer.
+    """
+    if not text.startswith("#<PID>"):
+        raise ParseError("haproxy's answer to `show proc` has no header", _excerpt(text))
+    section = ""
+    pids = []
+    for line in text.split("\n"):
+        words = line.split()
+        if line.startswith("#"):
+            section = line.strip()
+        elif section == _OLD_WORKERS and len(words) > 1 and words[1] == "worker":
+            pids.append(_number(words[0], "PID"))
+    return pids
 
 
 def parse(text: str) -> Snapshot:

@@ -4,16 +4,21 @@
 Each look at a source adds what is new to `unsent`; a message that has left takes off what it
 carried. So nothing is counted twice, and nothing that was seen is lost when a message could not be
 sent or a worker was replaced.
+
+The file is JSON, version 2: `{"version": 2, "lost": [source, ...], "accounts": {source: {"totals":
+{worker: {listener id: traffic}}, "unsent": {listener id: traffic}}}}`, where traffic is an array of
+the counters of `Traffic` in their order.
 """
 
 import json
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, replace
 
 from amphora_agent.errors import ParseError
-from amphora_agent.heartbeat.observation import Observation, Traffic
+from amphora_agent.heartbeat.observation import Counters, Observation, Traffic, total
 
-_LEDGER_VERSION = 1
+_LEDGER_VERSION = 2
+_NONE = Traffic()
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -21,14 +26,12 @@ class Account:
     """Traffic of one source.
 
     Attributes:
-        worker: who counted `totals`.
-        totals: last counters seen, by listener id.
-        unsent: seen but in no message that has left, by listener id; never all zero.
+        totals: last counters seen of each worker (`Observation.counters`) that still exists.
+        unsent: seen but in no message that has left; never all zero.
     """
 
-    worker: str
-    totals: Mapping[str, Traffic]
-    unsent: Mapping[str, Traffic]
+    totals: Mapping[str, Counters]
+    unsent: Counters
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -62,7 +65,8 @@ def observe(
     for observation in observations:
         name = observation.source
         accounts[name] = _entered(accounts.get(name), observation, lost=name in lost)
-        lost.discard(name)
+        if observation.counters and not observation.silent:
+            lost.discard(name)
     return Ledger(accounts=accounts, lost=frozenset(lost))
 
 
@@ -76,9 +80,7 @@ def settle(ledger: Ledger, observations: Iterable[Observation]) -> Ledger:
             for listener_id, traffic in account.unsent.items()
             if not observation.listeners[listener_id].is_served
         }
-        accounts[observation.source] = Account(
-            worker=account.worker, totals=account.totals, unsent=unsent
-        )
+        accounts[observation.source] = replace(account, unsent=unsent)
     return Ledger(accounts=accounts, lost=ledger.lost)
 
 
@@ -90,9 +92,8 @@ def dump(ledger: Ledger) -> bytes:
             "lost": sorted(ledger.lost),
             "accounts": {
                 name: {
-                    "worker": account.worker,
-                    "totals": _traffic_rows(account.totals),
-                    "unsent": _traffic_rows(account.unsent),
+                    "totals": {worker: _rows(table) for worker, table in account.totals.items()},
+                    "unsent": _rows(account.unsent),
                 }
                 for name, account in ledger.accounts.items()
             },
@@ -115,9 +116,8 @@ def load(data: bytes) -> Ledger:
             lost=frozenset(_text(name) for name in document["lost"]),
             accounts={
                 name: Account(
-                    worker=_text(account["worker"]),
-                    totals=_traffic_table(account["totals"]),
-                    unsent=_traffic_table(account["unsent"]),
+                    totals={worker: _table(rows) for worker, rows in account["totals"].items()},
+                    unsent=_table(account["unsent"]),
                 )
                 for name, account in document["accounts"].items()
             },
@@ -127,39 +127,35 @@ def load(data: bytes) -> Ledger:
 
 
 def _entered(account: Account | None, observation: Observation, *, lost: bool) -> Account:
-    totals = {name: listener.totals for name, listener in observation.listeners.items()}
+    before: Mapping[str, Counters] = account.totals if account is not None else {}
+    kept = {name: before[name] for name in observation.silent if name in before}
+    totals = {**kept, **observation.counters}
     if lost:
-        return Account(worker=observation.worker, totals=totals, unsent={})
-    earlier: Mapping[str, Traffic] = {}
-    unsent: Mapping[str, Traffic] = {}
-    if account is not None:
-        unsent = account.unsent
-        if account.worker == observation.worker:
-            earlier = account.totals
-    zero = Traffic()
-    sums = {
-        name: unsent.get(name, zero) + now.since(earlier.get(name, zero))
-        for name, now in totals.items()
-    }
+        return Account(totals=totals, unsent={})
+    new = [account.unsent] if account is not None else []
+    for worker, table in observation.counters.items():
+        earlier = before.get(worker, {})
+        new.append({name: now.since(earlier.get(name, _NONE)) for name, now in table.items()})
     return Account(
-        worker=observation.worker,
         totals=totals,
-        unsent={name: traffic for name, traffic in sums.items() if traffic},
+        unsent={
+            name: traffic
+            for name, traffic in total(new).items()
+            if traffic and name in observation.listeners
+        },
     )
 
 
-def _traffic_rows(table: Mapping[str, Traffic]) -> dict[str, dict[str, int]]:
-    return {
-        name: {entry.name: getattr(traffic, entry.name) for entry in fields(Traffic)}
-        for name, traffic in table.items()
-    }
+def _rows(table: Counters) -> dict[str, list[int]]:
+    return {name: [row.bin, row.bout, row.ereq, row.stot] for name, row in table.items()}
 
 
-def _traffic_table(rows: Mapping[str, Mapping[str, object]]) -> dict[str, Traffic]:
-    return {
-        name: Traffic(**{entry.name: _count(row[entry.name]) for entry in fields(Traffic)})
-        for name, row in rows.items()
-    }
+def _table(rows: Mapping[str, list[object]]) -> dict[str, Traffic]:
+    table = {}
+    for name, row in rows.items():
+        received, sent, errors, sessions = (_count(value) for value in row)
+        table[name] = Traffic(bin=received, bout=sent, ereq=errors, stot=sessions)
+    return table
 
 
 def _count(value: object) -> int:

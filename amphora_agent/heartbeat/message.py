@@ -1,24 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The message and the bytes that carry it.
 
-Message version 3 (Octavia since Victoria): status of listeners, pools and members, and the traffic
-of each listener since the previous message.
+Version 3 (Octavia since Victoria): status of listeners, pools and members, and the traffic of each
+listener since the previous message. Versions 2 (Train, Ussuri) and 1 (before) carry what was
+counted since the start of what counts; in version 1 pools stand inside their listeners.
 """
 
 import hmac
 import json
 import zlib
 from collections.abc import Iterable
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from amphora_agent.heartbeat.ledger import Ledger
-from amphora_agent.heartbeat.observation import Listener, Observation, Traffic
+from amphora_agent.heartbeat.observation import Listener, Observation, Pool, Traffic, total
 
-MESSAGE_VERSION = 3
-
-# Largest payload of one UDP datagram over IPv4: 65,535 less the IP and UDP headers. The receiver
-# reads 65,536 bytes, and cannot put a message together from several datagrams.
-DATAGRAM_MAX = 65_507
+CURRENT_VERSION = 3
+_LEGACY_VERSION = 1
 
 
 class ListenerStats(TypedDict):
@@ -31,13 +29,6 @@ class ListenerStats(TypedDict):
     ereq: int
 
 
-class ListenerEntry(TypedDict):
-    """One listener on the wire."""
-
-    status: str
-    stats: ListenerStats
-
-
 class PoolEntry(TypedDict):
     """One pool on the wire; members map an id to a status."""
 
@@ -45,8 +36,19 @@ class PoolEntry(TypedDict):
     members: dict[str, str]
 
 
+class ListenerEntry(TypedDict):
+    """One listener on the wire; `pools` by their ids in version 1 only."""
+
+    status: str
+    stats: ListenerStats
+    pools: NotRequired[dict[str, PoolEntry]]
+
+
 class Message(TypedDict):
-    """A message on the wire; all of it must be there, even when it is empty."""
+    """A message on the wire; all of it must be there, even when it is empty.
+
+    `pools` is empty in version 1.
+    """
 
     id: str
     seq: int
@@ -55,8 +57,23 @@ class Message(TypedDict):
     pools: dict[str, PoolEntry]
 
 
+def version_for(*, configured: int, is_per_listener: bool) -> int:
+    """The version that the controller understands.
+
+    Args:
+        configured: the newest that may be sent.
+        is_per_listener: it drives the amphora through API 0.5, so it is older than Train.
+    """
+    return min(configured, _LEGACY_VERSION) if is_per_listener else configured
+
+
 def build(
-    *, amphora_id: str, sequence: int, observations: Iterable[Observation], ledger: Ledger
+    *,
+    amphora_id: str,
+    sequence: int,
+    observations: Iterable[Observation],
+    ledger: Ledger,
+    version: int = CURRENT_VERSION,
 ) -> Message:
     """The message for these observations, which must be in the ledger already.
 
@@ -66,17 +83,23 @@ def build(
     listeners: dict[str, ListenerEntry] = {}
     pools: dict[str, PoolEntry] = {}
     for observation in observations:
-        unsent = ledger.accounts[observation.source].unsent
+        account = ledger.accounts[observation.source]
+        traffic = account.unsent if version >= 3 else total(account.totals.values())
         for listener_id, listener in observation.listeners.items():
             if not listener.is_served:
                 continue
-            listeners[listener_id] = _listener_entry(listener, unsent.get(listener_id, Traffic()))
+            listeners[listener_id] = _listener_entry(listener, traffic.get(listener_id, Traffic()))
+            if version < 2:
+                listeners[listener_id]["pools"] = {}
         for key, pool in observation.pools.items():
-            pools[key] = {"status": pool.status, "members": dict(pool.members)}
+            if version >= 2:
+                pools[key] = _pool_entry(pool)
+            elif pool.listener_id in listeners:
+                listeners[pool.listener_id]["pools"][pool.pool_id] = _pool_entry(pool)
     return {
         "id": amphora_id,
         "seq": sequence,
-        "ver": MESSAGE_VERSION,
+        "ver": version,
         "listeners": listeners,
         "pools": pools,
     }
@@ -93,25 +116,6 @@ def encode(message: Message, *, key: str) -> bytes:
     return packed + hmac.digest(key.encode(), packed, "sha256").hex().encode()
 
 
-def fit(message: Message, *, key: str, limit: int = DATAGRAM_MAX) -> tuple[bytes, str]:
-    """The datagram, made smaller if it must be, and what was left out ("" for nothing).
-
-    First the members go, then the pools; the controller shows them as OFFLINE while they are
-    missing. Listeners stay, because without one of them the message is no sign of life and the
-    controller would replace the amphora.
-    """
-    data = encode(message, key=key)
-    if len(data) <= limit:
-        return data, ""
-    bare: dict[str, PoolEntry] = {
-        name: {"status": pool["status"], "members": {}} for name, pool in message["pools"].items()
-    }
-    data = encode({**message, "pools": bare}, key=key)
-    if len(data) <= limit:
-        return data, "members"
-    return encode({**message, "pools": {}}, key=key), "pools"
-
-
 def _listener_entry(listener: Listener, traffic: Traffic) -> ListenerEntry:
     return {
         "status": listener.status,
@@ -123,3 +127,7 @@ def _listener_entry(listener: Listener, traffic: Traffic) -> ListenerEntry:
             "ereq": traffic.ereq,
         },
     }
+
+
+def _pool_entry(pool: Pool) -> PoolEntry:
+    return {"status": pool.status, "members": dict(pool.members)}

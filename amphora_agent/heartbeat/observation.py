@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """One look at one source of listeners: a haproxy, or the keepalived of a UDP or SCTP listener."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 # What haproxy says of a frontend that accepts connections (FULL: it has reached its maxconn).
@@ -45,6 +45,19 @@ class Traffic:
         )
 
 
+Counters = Mapping[str, Traffic]
+"""By listener id."""
+
+
+def total(tables: Iterable[Counters]) -> dict[str, Traffic]:
+    """The sum of several tables of counters."""
+    sums: dict[str, Traffic] = {}
+    for table in tables:
+        for listener_id, traffic in table.items():
+            sums[listener_id] = sums.get(listener_id, Traffic()) + traffic
+    return sums
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listener:
     """A listener that a source knows.
@@ -52,12 +65,10 @@ class Listener:
     Attributes:
         status: OPEN or FULL when it is served, another word when it is not.
         connections: open ones.
-        totals: since the start of what counts them.
     """
 
     status: str
     connections: int
-    totals: Traffic
 
     @property
     def is_served(self) -> bool:
@@ -67,8 +78,17 @@ class Listener:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Pool:
-    """A pool: UP or DOWN, and the status of each member by its id."""
+    """A pool as one listener uses it.
 
+    Attributes:
+        pool_id: its id alone.
+        listener_id: whose default pool it is, or where rules lead to it.
+        status: UP or DOWN.
+        members: the status of each by its id.
+    """
+
+    pool_id: str
+    listener_id: str
     status: str
     members: Mapping[str, str]
 
@@ -79,12 +99,17 @@ class Observation:
 
     Attributes:
         source: stable name of what was asked, such as `haproxy:<load balancer id>`.
-        worker: identity of the process that counts; another one counts from zero.
+        counters: traffic by what counted it since its own start: a process of haproxy, or a
+            service of IPVS. Several may count for one listener.
+        silent: names of those that exist, but did not tell their counters this time.
         listeners: by listener id.
         pools: by the key on the wire, `<pool id>:<listener id>` for haproxy.
+        is_per_listener: a controller gave each listener a haproxy of its own (API 0.5).
     """
 
     source: str
-    worker: str
+    counters: Mapping[str, Counters]
+    silent: frozenset[str] = frozenset()
     listeners: Mapping[str, Listener]
     pools: Mapping[str, Pool]
+    is_per_listener: bool = False

@@ -43,13 +43,20 @@ class CounterFile:
         return self._saved
 
     def save(self, ledger: Ledger) -> None:
-        """Write the ledger if it differs from the file; a failure is tried again the next time."""
+        """Write the ledger if it differs from the file; a failure is tried again the next time.
+
+        Not synchronised: after a power cut other processes count, from zero, so that only traffic
+        that nobody could be told of would be lost with the file. One that cannot be replaced, on a
+        full disk for instance, is emptied: as it is, a restart would bill from it what was sent
+        since.
+        """
         if ledger == self._saved:
             return
         try:
-            files.write_atomic(self.path, ledgers.dump(ledger), mode=_COUNTERS_MODE)
+            files.write_atomic(self.path, ledgers.dump(ledger), mode=_COUNTERS_MODE, durable=False)
         except OSError as exc:
             self._journal.trouble("counters", f"{self.path} cannot be written", str(exc))
+            files.empty(self.path)
             return
         self._saved = ledger
         self._journal.fine("counters", f"{self.path} is written again")

@@ -11,11 +11,14 @@ _SUFFIX = ".tmp"
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int) -> None:
+def write_atomic(path: Path, data: bytes, *, mode: int, durable: bool = True) -> None:
     """Replace a file so that a reader, or a crash, sees the old or the new content, never a part.
 
     The mode is set before the content is written, so that a secret is never readable by others,
     and the directory is synchronised, so that the new name survives a power failure.
+
+    Args:
+        durable: otherwise nothing is synchronised, and a power failure may leave anything.
 
     Raises:
         OSError: nothing was changed (the directory is missing, the disk is full, ...).
@@ -26,13 +29,21 @@ def write_atomic(path: Path, data: bytes, *, mode: int) -> None:
             os.fchmod(stream.fileno(), mode)
             stream.write(data)
             stream.flush()
-            os.fsync(stream.fileno())
+            if durable:
+                os.fsync(stream.fileno())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
         raise
-    sync_directory(path.parent)
+    if durable:
+        sync_directory(path.parent)
+
+
+def empty(path: Path) -> None:
+    """Take the content out of a file, if there is one: that works on a full disk, too."""
+    with contextlib.suppress(OSError):
+        os.truncate(path, 0)
 
 
 def write_if_different(path: Path, data: bytes, *, mode: int) -> None:

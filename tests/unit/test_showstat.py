@@ -255,3 +255,32 @@ def test_server_without_backend_row_is_left_out() -> None:
     whole = f"{stat}{row}{POOL}1:{LISTENER}1,BACKEND,1,2,3,4,5,UP,1,1,\n\n"
     _, (backend,) = showstat.parse_stat(whole)
     assert backend.servers == (Server(name=f"{MEMBER}01", status="UP", weight=1),)
+
+
+PROCESSES = """#<PID>          <type>          <reloads>       <uptime>        <version>
+27987           master          2 [failed: 0]   0d00h00m03s     2.6.12-1+deb12u4
+# workers
+27993           worker          0               0d00h00m02s     2.6.12-1+deb12u4
+# old workers
+27989           worker          1               0d00h00m03s     2.6.12-1+deb12u4
+27980           worker          2               0d00h00m09s     2.6.12-1+deb12u4
+# programs
+27981           x               0               0d00h00m09s     2.6.12-1+deb12u4
+
+"""
+
+
+def test_old_workers_are_those_of_their_section() -> None:
+    """Neither the master nor the current worker is an old one."""
+    assert showstat.parse_old_workers(PROCESSES) == [27989, 27980]
+    without = PROCESSES[: PROCESSES.index("# old")] + "# programs\n\n"
+    assert showstat.parse_old_workers(without) == []
+
+
+@pytest.mark.parametrize(
+    "text", ["", "Unknown command\n", PROCESSES.replace("27989", "-1"), "Permission denied\n"]
+)
+def test_answer_that_lists_no_processes_is_refused(text: str) -> None:
+    """An error of the master is not taken for a list without old workers."""
+    with pytest.raises(ParseError):
+        showstat.parse_old_workers(text)

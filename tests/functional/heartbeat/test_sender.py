@@ -5,335 +5,27 @@ All traffic stays on loopback. Time is counted in heartbeats and in the sender's
 systemd (its notify socket), never by a clock.
 """
 
-import base64
-import http.client
-import json
 import os
 import signal
 import socket
 import subprocess
-import sys
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager, suppress
-from pathlib import Path
-from typing import Any, Protocol
-
-import pytest
+from contextlib import ExitStack
+from typing import Any
 
 from tests.support import need, waiting
+from tests.support.heartbeat_lab import (
+    AMPHORA_ID,
+    DEADLINE_S,
+    LB,
+    MEMBER,
+    REFUSED,
+    Amphora,
+    Opener,
+    Reported,
+    StartHaproxy,
+    health_manager,
+)
 from tests.support.heartbeats import Listener
-
-REPOSITORY = Path(__file__).resolve().parents[2]
-PYTHON_VARIABLE = "AMPHORA_OCTAVIA_PYTHON"
-AMPHORA_ID = "a1b2c3d4-0000-4000-8000-000000000001"
-LB = "10adba1a-0000-4000-8000-00000000000"
-LISTENER = "1157e4e2-0000-4000-8000-00000000000"
-POOL = "9001d000-0000-4000-8000-00000000000"
-MEMBER = "3e3be200-0000-4000-8000-0000000000"
-KEY = "key-of-this-test"
-# Refused by the kernel without a packet: a socket must ask before it may broadcast.
-REFUSED = "255.255.255.255:5555"
-_DEADLINE_S = 30.0
-
-# Reads lines of {"datagram", "key"} and answers each with what Octavia makes of it.
-_OPENER = """
-import base64, json, sys
-from octavia.amphorae.backends.health_daemon import status_message
-for line in sys.stdin:
-    asked = json.loads(line)
-    try:
-        answer = {"message": status_message.unwrap_envelope(
-            base64.b64decode(asked["datagram"]), asked["key"])}
-    except Exception as exc:
-        answer = {"error": type(exc).__name__}
-    print(json.dumps(answer), flush=True)
-"""
-
-
-class Opener:
-    """Octavia's own code that opens heartbeats, in the interpreter where Octavia is installed."""
-
-    def __init__(self, process: subprocess.Popen[str]) -> None:
-        self._process = process
-
-    def answer(self, datagram: bytes, key: str = KEY) -> Any:
-        """{"message": …} or {"error": name of the exception}."""
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        asked = {"datagram": base64.b64encode(datagram).decode(), "key": key}
-        self._process.stdin.write(json.dumps(asked) + "\n")
-        self._process.stdin.flush()
-        return json.loads(self._process.stdout.readline())
-
-    def message(self, datagram: bytes, key: str = KEY) -> Any:
-        """The message of a datagram that Octavia accepts."""
-        return self.answer(datagram, key)["message"]
-
-
-@pytest.fixture(scope="session")
-def octavia() -> Iterator[Opener]:
-    """Octavia as the judge."""
-    python = os.environ.get(PYTHON_VARIABLE, "")
-    if not Path(python).is_file():
-        need.missing(f"{PYTHON_VARIABLE} names no interpreter with Octavia; ./test.sh makes one")
-    with subprocess.Popen(
-        [python, "-c", _OPENER],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    ) as process:
-        yield Opener(process)
-        assert process.stdin is not None
-        process.stdin.close()
-        process.wait(timeout=_DEADLINE_S)
-
-
-class Systemd:
-    """The other end of a notify socket."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.said: list[str] = []
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-        self._socket.bind(str(path))
-        self._socket.settimeout(_DEADLINE_S)
-
-    def hear(self) -> str:
-        """Wait for the next message."""
-        self.said.append(self._socket.recv(65536).decode())
-        return self.said[-1]
-
-    def hear_until(self, text: str) -> str:
-        """Wait for a message that contains a text."""
-        while text not in (message := self.hear()):
-            pass
-        return message
-
-    def forget(self) -> None:
-        """Pass over everything that has been said until now."""
-        self._socket.setblocking(False)
-        with suppress(BlockingIOError):
-            while True:
-                self.hear()
-        self._socket.settimeout(_DEADLINE_S)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._socket.close()
-
-
-class Amphora:
-    """Directories and processes of one amphora, without the virtual machine."""
-
-    def __init__(self, directory: Path, stack: ExitStack) -> None:
-        self.base = directory / "base"
-        self.config = directory / "amphora-agent.conf"
-        self.log = directory / "journal"
-        self.systemd = Systemd(directory / "notify")
-        self._stack = stack
-        stack.callback(self.systemd.close)
-        self.base.mkdir()
-        self.counters = self.base / "stats_counters.json"
-
-    def configure(
-        self, controllers: Sequence[str], *, interval: str = "0.1", key: str | None = KEY
-    ) -> None:
-        """Write amphora-agent.conf as the agent does: a new file under the old name."""
-        fresh = self.config.with_suffix(".new")
-        fresh.write_text(
-            f"[haproxy_amphora]\nbase_path = {self.base}\n"
-            f"[health_manager]\ncontroller_ip_port_list = {', '.join(controllers)}\n"
-            f"heartbeat_interval = {interval}\nheartbeat_key = {key}\n"
-            f"[amphora_agent]\namphora_id = {AMPHORA_ID}\n"
-        )
-        fresh.replace(self.config)
-
-    def start(self, **variables: str) -> subprocess.Popen[bytes]:
-        """Start a sender; it is ended with the test, if it is still there."""
-        with self.log.open("ab") as journal:
-            process = subprocess.Popen(
-                [
-                    *(sys.executable, "-W", "error", "-m", "amphora_agent.heartbeat_sender"),
-                    *("--config-file", str(self.config)),
-                ],
-                cwd=REPOSITORY,
-                env={**os.environ, "NOTIFY_SOCKET": str(self.systemd.path), **variables},
-                stdin=subprocess.DEVNULL,
-                stdout=journal,
-                stderr=journal,
-            )
-        self._stack.callback(_end, process)
-        return process
-
-    def journal(self) -> str:
-        """What the senders wrote."""
-        return self.log.read_text()
-
-    def await_journal(self, text: str) -> None:
-        """Wait until a sender has written a text."""
-        waiting.until(
-            f"{text!r} in the journal",
-            lambda: True if text in self.journal() else None,
-            deadline_s=_DEADLINE_S,
-            every_s=0.02,
-        )
-
-    def beats(self, count: int) -> list[str]:
-        """Wait for so many whole periods from now on; returns the status of each."""
-        self.systemd.forget()
-        # The first one may be of a period that had begun before.
-        self.systemd.hear_until("STATUS=")
-        return [self.systemd.hear_until("STATUS=") for _ in range(count)]
-
-
-@pytest.fixture
-def amphora() -> Iterator[Amphora]:
-    """An amphora without load balancers; nothing of it is left afterwards."""
-    with (
-        # haproxy's socket paths are limited to 97 bytes, and pytest's own directories are long.
-        tempfile.TemporaryDirectory(prefix="hb-") as directory,
-        ExitStack() as stack,
-    ):
-        made = Amphora(Path(directory), stack)
-        yield made
-        stack.close()
-        assert "Traceback" not in made.journal()
-
-
-@contextmanager
-def health_manager(host: str = "127.0.0.1") -> Iterator[tuple[Listener, str]]:
-    """Someone who hears heartbeats, and their entry in the controller list."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    ear = socket.socket(family, socket.SOCK_DGRAM)
-    ear.bind((host, 0))
-    port = ear.getsockname()[1]
-    listener = Listener(ear)
-    try:
-        yield listener, f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-    finally:
-        listener.close()
-
-
-@pytest.fixture
-def manager() -> Iterator[tuple[Listener, str]]:
-    """A health manager on loopback and its entry in the controller list."""
-    with health_manager() as made:
-        yield made
-
-
-class Haproxy:
-    """The real haproxy of one load balancer, with one HTTP listener that answers by itself."""
-
-    def __init__(self, base: Path, number: int, servers: str | None) -> None:
-        self.lb_id = f"{LB}{number}"
-        self.listener = f"{LISTENER}{number}"
-        self.pool = f"{POOL}{number}:{self.listener}"
-        self.port = _free_port()
-        self._directory = base / self.lb_id
-        self._socket = base / f"{self.lb_id}.sock"
-        self._base = base
-        self._directory.mkdir()
-        self._configure(servers)
-        self.process = subprocess.Popen(
-            ["haproxy", "-W", "-db", "-f", str(self._config)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        self.await_worker()
-
-    @property
-    def _config(self) -> Path:
-        return self._directory / "haproxy.cfg"
-
-    def _configure(self, servers: str | None) -> None:
-        if servers is None:
-            servers = f"    server {MEMBER}01 127.0.0.1:{self.port}\n"
-        self._config.write_text(
-            f"""global
-    maxconn 200
-    stats socket {self._socket} mode 0666 level user
-defaults
-    mode http
-    timeout connect 5s
-    timeout client 60s
-    timeout server 60s
-frontend prometheus-exporter-internal-endpoint
-    bind 127.0.0.1:{_free_port()}
-    http-request use-service prometheus-exporter if {{ path /metrics }}
-backend prometheus-exporter-internal
-    server prometheus-internal 127.0.0.1:9102
-frontend {self.listener}
-    bind 127.0.0.1:{self.port}
-    http-request return status 200 content-type text/plain string hello
-    default_backend {self.pool}
-backend {self.pool}
-{servers}"""
-        )
-
-    def worker(self) -> int | None:
-        """Process id of the worker that answers on the stats socket."""
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.connect(str(self._socket))
-                connection.sendall(b"show info\n")
-                with connection.makefile() as lines:
-                    return int(next(line for line in lines if line.startswith("Pid: "))[5:])
-        except (OSError, StopIteration):
-            return None
-
-    def await_worker(self) -> int:
-        """Wait until a worker answers."""
-        return waiting.until("haproxy's worker", self.worker, deadline_s=_DEADLINE_S, every_s=0.02)
-
-    def reload(self) -> None:
-        """Replace the worker, and wait until the old one is gone: both may accept until then."""
-        before = self.await_worker()
-        # The master misses the signal while it still starts, so it may need another.
-        for _ in range(10):
-            self.process.send_signal(signal.SIGUSR2)
-            with suppress(waiting.DeadlinePassedError):
-                waiting.until(
-                    "the old worker's end",
-                    lambda: None if Path(f"/proc/{before}").exists() else True,
-                    deadline_s=_DEADLINE_S / 10,
-                    every_s=0.02,
-                )
-                break
-        assert self.await_worker() != before
-
-    def serve(self, requests: int) -> None:
-        """Ask the listener so often, each time on a connection of its own."""
-        for _ in range(requests):
-            with closing(http.client.HTTPConnection("127.0.0.1", self.port)) as client:
-                client.request("GET", "/")
-                assert client.getresponse().read() == b"hello"
-
-
-class StartHaproxy(Protocol):
-    """Starts the haproxy of one load balancer.
-
-    Args:
-        servers: lines of its backend; one member without check by default.
-    """
-
-    def __call__(self, number: int, servers: str | None = None) -> Haproxy: ...
-
-
-@pytest.fixture
-def start_haproxy(amphora: Amphora) -> Iterator[StartHaproxy]:
-    """Starts the haproxy of a load balancer with this number; all end with the test."""
-    need.programs("haproxy")
-    with ExitStack() as stack:
-
-        def start(number: int, servers: str | None = None) -> Haproxy:
-            made = Haproxy(amphora.base, number, servers)
-            stack.callback(_end, made.process)
-            return made
-
-        yield start
 
 
 def test_heartbeat_without_listeners_is_accepted_by_octavia(
@@ -343,7 +35,7 @@ def test_heartbeat_without_listeners_is_accepted_by_octavia(
     listener, entry = manager
     amphora.configure([entry])
     amphora.start()
-    first, second = listener.wait_for(2, deadline_s=_DEADLINE_S)[:2]
+    first, second = listener.wait_for(2, deadline_s=DEADLINE_S)[:2]
     empty = {"id": AMPHORA_ID, "ver": 3, "listeners": {}, "pools": {}}
     assert octavia.message(first.payload) == {**empty, "seq": 0}
     assert octavia.message(second.payload) == {**empty, "seq": 1}
@@ -356,7 +48,7 @@ def test_heartbeat_with_another_key_is_refused_by_octavia(
     listener, entry = manager
     amphora.configure([entry])
     amphora.start()
-    datagram = listener.next(deadline_s=_DEADLINE_S).payload
+    datagram = listener.next(deadline_s=DEADLINE_S).payload
     assert octavia.message(datagram)["id"] == AMPHORA_ID
     assert octavia.answer(datagram, "another key") == {"error": "InvalidHMACException"}
 
@@ -382,11 +74,11 @@ def test_listener_pool_and_members_are_reported_as_they_are(
         amphora.start()
 
         def connected() -> Any:
-            message = octavia.message(listener.next(deadline_s=_DEADLINE_S).payload)
+            message = octavia.message(listener.next(deadline_s=DEADLINE_S).payload)
             found = message["listeners"][haproxy.listener]["stats"]["conns"]
             return message if found >= 1 else None
 
-        message = waiting.until("a connection", connected, deadline_s=_DEADLINE_S, every_s=0)
+        message = waiting.until("a connection", connected, deadline_s=DEADLINE_S, every_s=0)
     assert list(message["listeners"]) == [haproxy.listener]
     assert message["listeners"][haproxy.listener]["status"] == "OPEN"
     assert message["pools"] == {
@@ -399,31 +91,6 @@ def test_listener_pool_and_members_are_reported_as_they_are(
             },
         }
     }
-
-
-class Reported:
-    """Adds the new sessions of one listener up over all datagrams, as the controller does."""
-
-    def __init__(self, listener: Listener, octavia: Opener, listener_id: str) -> None:
-        self._listener = listener
-        self._octavia = octavia
-        self._listener_id = listener_id
-
-    def sessions(self) -> int:
-        """New sessions in all datagrams so far."""
-        messages = [self._octavia.message(item.payload) for item in self._listener.received()]
-        found = [message["listeners"].get(self._listener_id) for message in messages]
-        return sum(entry["stats"]["totconns"] for entry in found if entry)
-
-    def await_sessions(self, count: int) -> None:
-        """Wait until so many are reported."""
-        waiting.until(
-            f"{count} sessions",
-            lambda: True if self.sessions() >= count else None,
-            deadline_s=_DEADLINE_S,
-            every_s=0.1,
-        )
-        assert self.sessions() == count
 
 
 def test_traffic_is_reported_once_over_reload_and_restarts(
@@ -446,7 +113,7 @@ def test_traffic_is_reported_once_over_reload_and_restarts(
     haproxy.serve(5)
     reported.await_sessions(8)
     sender.send_signal(signal.SIGTERM)
-    assert sender.wait(timeout=_DEADLINE_S) == 0
+    assert sender.wait(timeout=DEADLINE_S) == 0
     haproxy.serve(2)
     amphora.start()
     reported.await_sessions(10)
@@ -470,7 +137,7 @@ def test_traffic_that_could_not_be_sent_is_in_the_next_heartbeat(
     statuses = amphora.beats(2)
     assert all("could not be sent" in status for status in statuses)
     sender.send_signal(signal.SIGTERM)
-    sender.wait(timeout=_DEADLINE_S)
+    sender.wait(timeout=DEADLINE_S)
     haproxy.reload()
     haproxy.serve(1)
     amphora.start()
@@ -488,7 +155,7 @@ def test_bad_entry_hides_no_other(
     listener, entry = manager
     amphora.configure([REFUSED, "nonsense", entry])
     amphora.start()
-    received = listener.wait_for(4, deadline_s=_DEADLINE_S)
+    received = listener.wait_for(4, deadline_s=DEADLINE_S)
     assert [octavia.message(item.payload)["seq"] for item in received[:4]] == [0, 1, 2, 3]
     assert "'nonsense' is ignored" in amphora.journal()
 
@@ -498,10 +165,10 @@ def test_each_heartbeat_goes_to_one_controller_in_turn(amphora: Amphora, octavia
     with health_manager() as (first, first_entry), health_manager("::1") as (second, second_entry):
         amphora.configure([first_entry, second_entry])
         sender = amphora.start()
-        first.wait_for(3, deadline_s=_DEADLINE_S)
-        second.wait_for(3, deadline_s=_DEADLINE_S)
+        first.wait_for(3, deadline_s=DEADLINE_S)
+        second.wait_for(3, deadline_s=DEADLINE_S)
         sender.send_signal(signal.SIGTERM)
-        sender.wait(timeout=_DEADLINE_S)
+        sender.wait(timeout=DEADLINE_S)
         numbers = [
             [octavia.message(item.payload)["seq"] for item in ear.received()]
             for ear in (first, second)
@@ -525,12 +192,12 @@ def test_hung_haproxy_holds_up_neither_heartbeats_nor_other_load_balancers(
     try:
         amphora.start()
         amphora.await_journal(f"load balancer {hung.lb_id} is not reported")
-        last = octavia.message(listener.next(deadline_s=_DEADLINE_S).payload)
+        last = octavia.message(listener.next(deadline_s=DEADLINE_S).payload)
         assert list(last["listeners"]) == [fine.listener]
     finally:
         os.kill(worker, signal.SIGCONT)
     amphora.await_journal(f"load balancer {hung.lb_id} is reported again")
-    last = octavia.message(listener.next(deadline_s=_DEADLINE_S).payload)
+    last = octavia.message(listener.next(deadline_s=DEADLINE_S).payload)
     assert sorted(last["listeners"]) == [hung.listener, fine.listener]
 
 
@@ -543,7 +210,7 @@ def test_stopped_load_balancer_is_not_reported_and_stops_nothing(
     (amphora.base / f"{LB}1" / "haproxy.cfg").write_text("global\n")
     amphora.configure([entry])
     amphora.start()
-    assert octavia.message(listener.next(deadline_s=_DEADLINE_S).payload)["listeners"] == {}
+    assert octavia.message(listener.next(deadline_s=DEADLINE_S).payload)["listeners"] == {}
     amphora.beats(3)
     assert amphora.journal().count(f"load balancer {LB}1 is not reported") == 1
 
@@ -569,7 +236,7 @@ def test_dead_keepalived_silences_the_heartbeat(
     with subprocess.Popen([program, "600"]) as keepalived:
         try:
             (vrrp / "octavia-keepalived.pid").write_text(f"{keepalived.pid}\n")
-            listener.wait_for(2, deadline_s=_DEADLINE_S)
+            listener.wait_for(2, deadline_s=DEADLINE_S)
         finally:
             keepalived.kill()
     amphora.await_journal(f"(process {keepalived.pid} does not exist)")
@@ -596,7 +263,7 @@ def test_missing_configuration_is_waited_for(
     amphora.await_journal("amphora_id")
     assert listener.received() == []
     amphora.configure([entry])
-    assert octavia.message(listener.next(deadline_s=_DEADLINE_S).payload)["seq"] == 0
+    assert octavia.message(listener.next(deadline_s=DEADLINE_S).payload)["seq"] == 0
 
 
 def test_broken_configuration_keeps_the_last_good_one(
@@ -606,7 +273,7 @@ def test_broken_configuration_keeps_the_last_good_one(
     listener, entry = manager
     amphora.configure([entry])
     amphora.start()
-    listener.next(deadline_s=_DEADLINE_S)
+    listener.next(deadline_s=DEADLINE_S)
     amphora.configure([entry], interval="soon")
     amphora.await_journal("heartbeat_interval")
     statuses = amphora.beats(3)
@@ -615,10 +282,10 @@ def test_broken_configuration_keeps_the_last_good_one(
     amphora.configure([entry], key="new-key")
     waiting.until(
         "a heartbeat with the new key",
-        lambda: octavia.answer(listener.next(deadline_s=_DEADLINE_S).payload, "new-key").get(
+        lambda: octavia.answer(listener.next(deadline_s=DEADLINE_S).payload, "new-key").get(
             "message"
         ),
-        deadline_s=_DEADLINE_S,
+        deadline_s=DEADLINE_S,
         every_s=0,
     )
 
@@ -630,10 +297,10 @@ def test_reload_signal_reads_the_configuration_at_once(
     listener, entry = manager
     amphora.configure([entry], interval="3600")
     sender = amphora.start()
-    listener.next(deadline_s=_DEADLINE_S)
+    listener.next(deadline_s=DEADLINE_S)
     amphora.configure([entry], interval="0.1", key="new-key")
     sender.send_signal(signal.SIGHUP)
-    latest = listener.wait_for(3, deadline_s=_DEADLINE_S)[2]
+    latest = listener.wait_for(3, deadline_s=DEADLINE_S)[2]
     assert octavia.message(latest.payload, "new-key")["seq"] == 2
 
 
@@ -646,7 +313,7 @@ def test_without_key_nothing_is_sent(amphora: Amphora, manager: tuple[Listener, 
     assert listener.received() == []
     assert amphora.journal().count("heartbeat_key is not set") == 1
     amphora.configure([entry])
-    listener.next(deadline_s=_DEADLINE_S)
+    listener.next(deadline_s=DEADLINE_S)
 
 
 def test_stop_signal_ends_the_sender_within_its_period(
@@ -656,9 +323,9 @@ def test_stop_signal_ends_the_sender_within_its_period(
     listener, entry = manager
     amphora.configure([entry], interval="3600")
     sender = amphora.start()
-    listener.next(deadline_s=_DEADLINE_S)
+    listener.next(deadline_s=DEADLINE_S)
     sender.send_signal(signal.SIGTERM)
-    assert sender.wait(timeout=_DEADLINE_S) == 0
+    assert sender.wait(timeout=DEADLINE_S) == 0
     assert amphora.systemd.hear_until("STOPPING=1")
 
 
@@ -679,7 +346,7 @@ def test_stop_signal_does_not_wait_for_a_hung_haproxy(
         with connection:
             assert connection.recv(1)
             sender.send_signal(signal.SIGTERM)
-            assert sender.wait(timeout=_DEADLINE_S) == 0
+            assert sender.wait(timeout=DEADLINE_S) == 0
     # Both would have followed on the end of haproxy's time.
     assert "is not reported" not in amphora.journal()
     assert listener.received() == []
@@ -692,7 +359,7 @@ def test_watchdog_is_fed_between_heartbeats(
     listener, entry = manager
     amphora.configure([entry], interval="3600")
     amphora.start(WATCHDOG_USEC="300000")
-    listener.next(deadline_s=_DEADLINE_S)
+    listener.next(deadline_s=DEADLINE_S)
     amphora.systemd.forget()
     assert [amphora.systemd.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
     assert len(listener.received()) == 1
@@ -713,7 +380,7 @@ def test_damaged_counters_are_kept_aside_and_nothing_is_billed_twice(
     haproxy.serve(6)
     reported.await_sessions(6)
     sender.send_signal(signal.SIGTERM)
-    sender.wait(timeout=_DEADLINE_S)
+    sender.wait(timeout=DEADLINE_S)
     amphora.counters.write_bytes(amphora.counters.read_bytes()[:-20])
     amphora.start()
     amphora.beats(2)
@@ -757,23 +424,8 @@ def test_heartbeat_too_large_for_a_datagram_keeps_its_listeners(
     haproxy = start_haproxy(1, "".join(servers))
     amphora.configure([entry], interval="1")
     amphora.start()
-    message = octavia.message(listener.next(deadline_s=_DEADLINE_S).payload)
+    message = octavia.message(listener.next(deadline_s=DEADLINE_S).payload)
     assert list(message["listeners"]) == [haproxy.listener]
     assert message["pools"] == {haproxy.pool: {"status": "DOWN", "members": {}}}
     amphora.beats(2)
     assert amphora.journal().count("too large for one datagram") == 1
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    process.terminate()
-    try:
-        process.wait(timeout=_DEADLINE_S)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
