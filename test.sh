@@ -25,6 +25,7 @@ FAST=no
 readonly FAST_NEEDS='
 dhcpcd|dhcpcd-base|dhcpcd
 dnsmasq|dnsmasq-base|dnsmasq
+faketime|faketime|libfaketime
 haproxy|haproxy|haproxy
 ip|iproute2|iproute
 keepalived|keepalived|keepalived

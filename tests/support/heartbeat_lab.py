@@ -17,6 +17,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from amphora_agent.system.haproxy_socket import query
 from tests.support import waiting
 from tests.support.heartbeats import Listener
 
@@ -110,6 +111,7 @@ class Amphora:
         self.log = directory / "journal"
         self.systemd = Systemd(directory / "notify")
         self._stack = stack
+        self._processes: list[subprocess.Popen[bytes]] = []
         stack.callback(self.systemd.close)
         self.base.mkdir()
         self.counters = self.base / "stats_counters.json"
@@ -142,7 +144,13 @@ class Amphora:
                 stderr=journal,
             )
         self._stack.callback(end, process)
+        self._processes.append(process)
         return process
+
+    def stop(self) -> None:
+        """End every sender."""
+        for process in self._processes:
+            end(process)
 
     def journal(self) -> str:
         """What the senders wrote."""
@@ -180,33 +188,76 @@ def health_manager(host: str = "127.0.0.1") -> Iterator[tuple[Listener, str]]:
 
 
 class Haproxy:
-    """The real haproxy of one load balancer, with one HTTP listener that answers by itself."""
+    """The real haproxy of one load balancer, with one HTTP listener that answers by itself.
 
-    def __init__(self, base: Path, number: int, servers: str | None) -> None:
+    A frontend that is no listener leads to a member that never says anything: who is connected
+    there keeps a worker alive that a reload has replaced.
+    """
+
+    def __init__(
+        self, base: Path, number: int, servers: str | None, tcp_member: int | None
+    ) -> None:
         self.lb_id = f"{LB}{number}"
         self.listener = f"{LISTENER}{number}"
         self.pool = f"{POOL}{number}:{self.listener}"
         self.port = free_port()
+        self._silent = socket.create_server(("127.0.0.1", 0))
+        self._silent.settimeout(DEADLINE_S)
+        self._holder = free_port()
         self._directory = base / self.lb_id
         self._socket = base / f"{self.lb_id}.sock"
         self._base = base
         self._directory.mkdir()
-        self._configure(servers)
-        self.process = subprocess.Popen(
-            ["haproxy", "-W", "-db", "-f", str(self._config)],
+        self._configure(servers, tcp_member)
+        self.process = self._started()
+        self.await_worker()
+
+    def _started(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [
+                *("haproxy", "-W", "-db", "-f", str(self._config)),
+                *("-S", f"{self._directory}/master.sock,mode,600"),
+            ],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
+
+    def kill(self) -> None:
+        """End master and worker without giving them a chance to say anything."""
+        worker = self.await_worker()
+        self.process.kill()
+        self.process.wait(timeout=DEADLINE_S)
+        with suppress(ProcessLookupError):
+            os.kill(worker, signal.SIGKILL)
+
+    def start(self) -> None:
+        """Start it again."""
+        self.process = self._started()
         self.await_worker()
+
+    def close(self) -> None:
+        """End it."""
+        end(self.process)
+        self._silent.close()
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the worker of now alive, whatever is reloaded."""
+        with socket.create_connection(("127.0.0.1", self._holder)):
+            member, _ = self._silent.accept()
+            with member:
+                yield
 
     @property
     def _config(self) -> Path:
         return self._directory / "haproxy.cfg"
 
-    def _configure(self, servers: str | None) -> None:
+    def _configure(self, servers: str | None, tcp_member: int | None) -> None:
         if servers is None:
-            servers = f"    server {MEMBER}01 127.0.0.1:{self.port}\n"
+            servers = f"    server {MEMBER}01 127.0.0.1:{tcp_member or self.port}\n"
+        answer = "http-request return status 200 content-type text/plain string hello"
+        mode = "mode http" if tcp_member is None else "mode tcp"
         self._config.write_text(
             f"""global
     maxconn 200
@@ -221,11 +272,17 @@ frontend prometheus-exporter-internal-endpoint
     http-request use-service prometheus-exporter if {{ path /metrics }}
 backend prometheus-exporter-internal
     server prometheus-internal 127.0.0.1:9102
+listen holder
+    mode tcp
+    bind 127.0.0.1:{self._holder}
+    server silent 127.0.0.1:{self._silent.getsockname()[1]}
 frontend {self.listener}
+    {mode}
     bind 127.0.0.1:{self.port}
-    http-request return status 200 content-type text/plain string hello
+    {answer if tcp_member is None else ""}
     default_backend {self.pool}
 backend {self.pool}
+    {mode}
 {servers}"""
         )
 
@@ -260,6 +317,19 @@ backend {self.pool}
                 break
         assert self.await_worker() != before
 
+    def replace_worker(self) -> int:
+        """Reload, and wait until a new worker answers; the process id of the old one."""
+        before = self.await_worker()
+        answer = query(self._directory / "master.sock", "reload", timeout_s=DEADLINE_S)
+        assert "Success=0" not in answer
+        waiting.until(
+            "a new worker",
+            lambda: self.worker() not in {None, before} or None,
+            deadline_s=DEADLINE_S,
+            every_s=0.02,
+        )
+        return before
+
     def serve(self, requests: int) -> None:
         """Ask the listener so often, each time on a connection of its own."""
         for _ in range(requests):
@@ -273,9 +343,12 @@ class StartHaproxy(Protocol):
 
     Args:
         servers: lines of its backend; one member without check by default.
+        tcp_member: port on loopback to which the listener hands bytes as they are.
     """
 
-    def __call__(self, number: int, servers: str | None = None) -> Haproxy: ...
+    def __call__(
+        self, number: int, servers: str | None = None, *, tcp_member: int | None = None
+    ) -> Haproxy: ...
 
 
 class Reported:

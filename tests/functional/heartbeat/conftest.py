@@ -19,7 +19,6 @@ from tests.support.heartbeat_lab import (
     Haproxy,
     Opener,
     StartHaproxy,
-    end,
     health_manager,
 )
 from tests.support.heartbeats import Listener
@@ -71,9 +70,11 @@ def start_haproxy(amphora: Amphora) -> Iterator[StartHaproxy]:
     need.programs("haproxy")
     with ExitStack() as stack:
 
-        def start(number: int, servers: str | None = None) -> Haproxy:
-            made = Haproxy(amphora.base, number, servers)
-            stack.callback(end, made.process)
+        def start(
+            number: int, servers: str | None = None, *, tcp_member: int | None = None
+        ) -> Haproxy:
+            made = Haproxy(amphora.base, number, servers, tcp_member)
+            stack.callback(made.close)
             return made
 
         yield start

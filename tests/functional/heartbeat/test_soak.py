@@ -1,0 +1,386 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Faults at random while clients are served: heartbeats never pause, and no byte is lost.
+
+AMPHORA_SOAK_S is how long it lasts (40 s if unset; 1800 by hand), AMPHORA_SOAK_SEED repeats a run.
+
+Two load balancers are asked all the time. The steady one is reloaded only while something keeps
+the old worker alive until it has been read, so that its sums must be exact. The other one is
+killed and reloaded at any moment: what haproxy served after the last look at that worker goes
+with it, and nothing else may be missing.
+"""
+
+import itertools
+import os
+import random
+import signal
+import socket
+import socketserver
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.support import need, waiting
+from tests.support.heartbeat_lab import (
+    DEADLINE_S,
+    REFUSED,
+    Amphora,
+    Haproxy,
+    Opener,
+    StartHaproxy,
+)
+from tests.support.heartbeats import Listener
+
+pytestmark = pytest.mark.slow
+
+INTERVAL_S = 1.0
+_REQUESTS_PER_S = 40
+_REQUEST_MAX_BYTES = 3000
+_SMALL_DISK = "256k"
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Sums:
+    """Bytes from and to clients, and connections."""
+
+    rx: int = 0
+    tx: int = 0
+    count: int = 0
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(rx=self.rx + other.rx, tx=self.tx + other.tx, count=self.count + other.count)
+
+    def __sub__(self, other: "Sums") -> "Sums":
+        return Sums(rx=self.rx - other.rx, tx=self.tx - other.tx, count=self.count - other.count)
+
+
+class Load:
+    """Asks one listener again and again, and counts what went over the wire."""
+
+    def __init__(self, haproxy: Haproxy) -> None:
+        self.haproxy = haproxy
+        self.done = Sums()
+        self.failed = 0
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask no more."""
+        self._ended.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._ended.wait(1 / _REQUESTS_PER_S):
+            size = random.randint(1, _REQUEST_MAX_BYTES)
+            try:
+                received = self._ask(size)
+            except OSError:
+                received = 0
+            # The member answers with what it got, twice.
+            if received == 2 * size:
+                self.done += Sums(rx=size, tx=received, count=1)
+            else:
+                self.failed += 1
+
+    def _ask(self, size: int) -> int:
+        """Send so many bytes; how many came back."""
+        address = ("127.0.0.1", self.haproxy.port)
+        with socket.create_connection(address, timeout=DEADLINE_S) as connection:
+            connection.sendall(b"x" * size)
+            connection.shutdown(socket.SHUT_WR)
+            received = 0
+            while chunk := connection.recv(65536):
+                received += len(chunk)
+        return received
+
+
+class _Echo(socketserver.StreamRequestHandler):
+    """Answers with all that it was sent, twice."""
+
+    def handle(self) -> None:
+        with suppress(OSError):
+            self.wfile.write(self.rfile.read() * 2)
+
+
+@contextmanager
+def member() -> Iterator[int]:
+    """A member on loopback; its port."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Echo) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield int(server.server_address[1])
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class Told:
+    """What the heartbeats say, added up as the controller does."""
+
+    def __init__(self, heard: Listener, octavia: Opener) -> None:
+        self._heard = heard
+        self._octavia = octavia
+        self._read = 0
+        self._sums: dict[str, Sums] = {}
+
+    def of(self, haproxy: Haproxy) -> Sums:
+        """The sums of a listener in all heartbeats so far."""
+        fresh = self._heard.received()[self._read :]
+        self._read += len(fresh)
+        for item in fresh:
+            for name, entry in self._octavia.message(item.payload)["listeners"].items():
+                stats = entry["stats"]
+                self._sums[name] = self._sums.get(name, Sums()) + Sums(
+                    rx=stats["rx"], tx=stats["tx"], count=stats["totconns"]
+                )
+        return self._sums.get(haproxy.listener, Sums())
+
+    def longest_pause_s(self) -> float:
+        """The longest time between two heartbeats."""
+        times = [item.arrived for item in self._heard.received()]
+        return max(after - before for before, after in itertools.pairwise(times))
+
+    def wait(self, heartbeats: int) -> None:
+        """Wait for so many more heartbeats."""
+        self._heard.wait_for(len(self._heard.received()) + heartbeats, deadline_s=DEADLINE_S)
+
+
+@dataclass(kw_only=True)
+class Soak:
+    """Everything that the faults are done to."""
+
+    amphora: Amphora
+    entry: str
+    clock: Path
+    told: Told
+    steady: Load
+    shaken: Load
+    sender: subprocess.Popen[bytes]
+    environment: dict[str, str]
+    # At most this much of the shaken one's traffic went with its workers.
+    lost: Sums = Sums()
+
+    def hang(self) -> None:
+        """A worker of either load balancer stops for a while."""
+        worker = random.choice([self.steady, self.shaken]).haproxy.await_worker()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            self.told.wait(random.randint(1, 3))
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+
+    def reload(self) -> None:
+        """The steady one gets a new worker; the old one stays until it has been read."""
+        haproxy = self.steady.haproxy
+        with haproxy.held():
+            haproxy.replace_worker()
+            self.told.wait(3)
+
+    def reload_at_once(self) -> None:
+        """The other one gets a new worker, and the old one ends when it likes."""
+        self._lose(self.shaken.haproxy.replace_worker)
+
+    def kill(self) -> None:
+        """The other one dies, and is started again by what would be systemd."""
+
+        def die() -> None:
+            self.shaken.haproxy.kill()
+            time.sleep(random.random())
+            self.shaken.haproxy.start()
+
+        self._lose(die)
+
+    def lose_controller(self) -> None:
+        """The kernel refuses one of two controllers for a while."""
+        self.amphora.configure([REFUSED, self.entry], interval=str(INTERVAL_S))
+        self.told.wait(3)
+        self.amphora.configure([self.entry], interval=str(INTERVAL_S))
+
+    def step_clock(self) -> None:
+        """The wall clock of the sender goes an hour forth or back."""
+        self.clock.write_text(random.choice(["+3600s", "-3600s", "+0s"]))
+        self.told.wait(2)
+
+    def fill_disk(self) -> None:
+        """No counter can be stored for a while."""
+        filler = self.amphora.base / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while True:
+                stream.write(b"x" * 4096)
+        self.told.wait(3)
+        filler.unlink()
+        # What was not stored meanwhile is, before anything restarts.
+        self.told.wait(2)
+
+    def restart_sender(self) -> None:
+        """The sender is stopped and started."""
+        self.sender.send_signal(signal.SIGTERM)
+        assert self.sender.wait(timeout=DEADLINE_S) == 0
+        self.sender = self.amphora.start(**self.environment)
+
+    def _lose(self, fault: Callable[[], object]) -> None:
+        told = self.told.of(self.shaken.haproxy)
+        fault()
+        # Whatever the old worker served and no heartbeat has told by now may be gone.
+        self.told.wait(2)
+        open_one = Sums(rx=_REQUEST_MAX_BYTES, tx=2 * _REQUEST_MAX_BYTES, count=1)
+        self.lost += self.shaken.done + open_one - told
+
+
+@contextmanager
+def small_disk(directory: Path) -> Iterator[None]:
+    """A file system of a few pages in a directory."""
+    subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={_SMALL_DISK},mode=755", "tmpfs", str(directory)],
+        check=True,
+    )
+    try:
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(directory)], check=True)
+
+
+def faketime_library() -> Path:
+    """libfaketime, which steps the clock of one process."""
+    found = [
+        path
+        for place in ("/usr/lib", "/usr/lib64")
+        for path in Path(place).glob("**/faketime/libfaketime.so.1")
+    ]
+    if not found:
+        need.missing("libfaketime is not installed")
+    return found[0]
+
+
+@contextmanager
+def load(haproxy: Haproxy) -> Iterator[Load]:
+    """Clients of one listener."""
+    made = Load(haproxy)
+    try:
+        yield made
+    finally:
+        made.stop()
+
+
+def test_faults_cost_no_heartbeat_and_no_byte(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+    record_property: Callable[[str, object], None],
+) -> None:
+    """No pause is longer than two intervals, and the sums are those of the clients."""
+    need.root()
+    length_s = float(os.environ.get("AMPHORA_SOAK_S", "40"))
+    seed = int(os.environ.get("AMPHORA_SOAK_SEED", time.time_ns() % 1_000_000))
+    record_property("seed", seed)
+    print(f"AMPHORA_SOAK_SEED={seed}")
+    random.seed(seed)
+    heard, entry = manager
+    clock = amphora.config.with_name("clock")
+    clock.write_text("+0s")
+    environment = {
+        "LD_PRELOAD": str(faketime_library()),
+        "FAKETIME_TIMESTAMP_FILE": str(clock),
+        "FAKETIME_NO_CACHE": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+        "NO_FAKE_STAT": "1",
+    }
+    with small_disk(amphora.base), member() as port:
+        steady, shaken = (start_haproxy(number, tcp_member=port) for number in (1, 2))
+        amphora.configure([entry], interval=str(INTERVAL_S))
+        told = Told(heard, octavia)
+        with load(steady) as steady_load, load(shaken) as shaken_load:
+            soak = Soak(
+                amphora=amphora,
+                entry=entry,
+                clock=clock,
+                told=told,
+                steady=steady_load,
+                shaken=shaken_load,
+                sender=amphora.start(**environment),
+                environment=environment,
+            )
+            told.wait(2)
+            faults = [
+                *(soak.hang, soak.reload, soak.reload_at_once, soak.kill),
+                *(soak.lose_controller, soak.step_clock, soak.fill_disk, soak.restart_sender),
+            ]
+            until_s = time.monotonic() + length_s
+            rounds: list[str] = []
+            while time.monotonic() < until_s:
+                # Each fault once before any comes again.
+                for fault in random.sample(faults, len(faults)):
+                    if time.monotonic() < until_s:
+                        rounds.append(fault.__name__)
+                        fault()
+        clients = steady_load.done
+        waiting.until(
+            "the sums of the steady listener",
+            lambda: told.of(steady).count >= clients.count or None,
+            deadline_s=DEADLINE_S,
+            every_s=0.2,
+        )
+        told.wait(2)
+        exact, other = told.of(steady), told.of(shaken)
+        pause_s = told.longest_pause_s()
+        print(
+            f"{len(heard.received())} heartbeats, {len(rounds)} faults, longest pause"
+            f" {pause_s:.2f} s\nsteady: {clients} served, {exact} told, {steady_load.failed} failed"
+            f"\nshaken: {shaken_load.done} served, {other} told, {shaken_load.failed} failed"
+        )
+        amphora.stop()
+        for haproxy in (steady, shaken):
+            haproxy.close()
+    assert pause_s <= 2 * INTERVAL_S, rounds
+    assert exact == clients, rounds
+    missing = shaken_load.done - other
+    assert missing.count <= soak.lost.count, rounds
+    assert missing.tx <= soak.lost.tx, rounds
+    # Nothing is told twice: only what a client saw broken off may have been served as well.
+    assert missing.count >= -shaken_load.failed, rounds
+    assert missing.tx >= -shaken_load.failed * 2 * _REQUEST_MAX_BYTES, rounds
+
+
+def test_small_disk_is_full_and_nothing_is_billed_twice(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+) -> None:
+    """The sender goes on with a full disk; after a restart it tells only what came since."""
+    need.root()
+    heard, entry = manager
+    with small_disk(amphora.base):
+        haproxy = start_haproxy(1)
+        amphora.configure([entry])
+        sender = amphora.start()
+        told = Told(heard, octavia)
+        haproxy.serve(5)
+        told.wait(3)
+        filler = amphora.base / "filler"
+        with suppress(OSError), filler.open("wb", buffering=0) as stream:
+            while True:
+                stream.write(b"x" * 4096)
+        haproxy.serve(2)
+        amphora.await_journal("cannot be written")
+        told.wait(2)
+        assert told.of(haproxy).count == 7
+        sender.kill()
+        sender.wait(timeout=DEADLINE_S)
+        filler.unlink()
+        amphora.start()
+        told.wait(3)
+        haproxy.serve(1)
+        told.wait(3)
+        assert told.of(haproxy).count == 8
+        amphora.stop()
+        haproxy.close()
