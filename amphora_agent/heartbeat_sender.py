@@ -77,7 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
                 LvsListeners(journal, table),
                 StatusFile(_runtime_directory(), journal),
             )
-            _run(ConfigFile(path, journal), sender, journal, notifier)
+            with closing(sender):
+                _run(ConfigFile(path, journal), sender, journal, notifier)
     except _Stop:
         pass
     finally:

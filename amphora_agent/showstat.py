@@ -15,10 +15,10 @@ from typing import NamedTuple, TypeVar
 
 from amphora_agent.errors import ParseError
 
-# Both commands in one connection: one process answers both, so that the counters surely belong to
-# the worker that is named, even while a reload goes on. 7 asks for frontends (1), backends (2) and
-# servers (4) and leaves out the rows of single sockets.
-QUERY = "show info;show stat -1 7 -1"
+# Both in one connection: one process answers both, so that the counters surely belong to the worker
+# that is named, even while a reload goes on. 7 asks for frontends (1), backends (2) and servers (4)
+# and leaves out the rows of single sockets.
+QUERIES = ("show info", "show stat -1 7 -1")
 
 # The master of haproxy's processes knows those that a reload replaced and that still serve the
 # connections they have; through its socket they can be asked for their frontends.
@@ -40,10 +40,12 @@ class Worker:
         pid: process id.
         started_s: wall clock at its start, in whole seconds since 1970. haproxy keeps the value,
             so it stays the same when the clock is set later.
+        is_stopping: a reload or a stop has come; it serves the connections it has, and no others.
     """
 
     pid: int
     started_s: int
+    is_stopping: bool = False
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +98,11 @@ class Snapshot:
     frontends: tuple[Frontend, ...]
     backends: tuple[Backend, ...]
 
+    @property
+    def is_done(self) -> bool:
+        """Whether nothing can be counted any more: it is stopping, and every client has gone."""
+        return self.worker.is_stopping and not any(item.sessions for item in self.frontends)
+
 
 def old_worker_query(pid: int) -> str:
     """What to ask a master for one of its old workers; `parse` reads the answer."""
@@ -122,7 +129,7 @@ def parse_old_workers(text: str) -> list[int]:
 
 
 def parse(text: str) -> Snapshot:
-    """Read the whole answer to `QUERY`.
+    """Read the answers to `QUERIES`, one after the other.
 
     Raises:
         ParseError: the answer is cut off or is not what haproxy prints.
@@ -145,7 +152,11 @@ def parse_info(text: str) -> Worker:
         pid, started = values["Pid"], values["Start_time_sec"]
     except KeyError as exc:
         raise ParseError(f"haproxy's `show info` has no line {exc}", _excerpt(text)) from exc
-    return Worker(pid=_number(pid, "Pid"), started_s=_number(started, "Start_time_sec"))
+    return Worker(
+        pid=_number(pid, "Pid"),
+        started_s=_number(started, "Start_time_sec"),
+        is_stopping=values.get("Stopping", "0") != "0",
+    )
 
 
 def parse_stat(text: str) -> tuple[tuple[Frontend, ...], tuple[Backend, ...]]:

@@ -53,6 +53,7 @@ def with_old_workers(
     """Add what workers count that were replaced, and still serve the connections they have.
 
     Args:
+        snapshots: one of each old worker.
         silent: names of those that exist, but could not be asked.
     """
     counters: dict[str, Counters] = dict(observation.counters)

@@ -49,6 +49,10 @@ class Sender:
         self._level = 0
         self._last: Beat | None = None
 
+    def close(self) -> None:
+        """Let go of what is held."""
+        self._haproxies.close()
+
     def beat(self, config: Settings) -> str:
         """Look at everything and send one heartbeat, or say why not.
 
@@ -72,9 +76,7 @@ class Sender:
             deadline_s = time.monotonic() + min(config.heartbeat_interval_s / 2, _COLLECT_TIMEOUT_S)
             observations = [
                 *self._lvs.collect(config.layout, lvs_ids, self._ledger),
-                *self._haproxies.collect(
-                    config.layout, lb_ids, self._ledger, deadline_s=deadline_s
-                ),
+                *self._haproxies.collect(config, lb_ids, self._ledger, deadline_s=deadline_s),
             ]
         self._ledger = ledger.observe(self._ledger, observations, existing=sources)
         # From here to the saved ledger no signal may come in between: a message that has left

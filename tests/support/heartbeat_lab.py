@@ -17,6 +17,7 @@ from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
+from amphora_agent.errors import AgentError
 from amphora_agent.system.haproxy_socket import query
 from tests.support import waiting
 from tests.support.heartbeats import Listener
@@ -320,8 +321,7 @@ backend {self.pool}
     def replace_worker(self) -> int:
         """Reload, and wait until a new worker answers; the process id of the old one."""
         before = self.await_worker()
-        answer = query(self._directory / "master.sock", "reload", timeout_s=DEADLINE_S)
-        assert "Success=0" not in answer
+        waiting.until("the master", self._ask_for_reload, deadline_s=DEADLINE_S, every_s=0.02)
         waiting.until(
             "a new worker",
             lambda: self.worker() not in {None, before} or None,
@@ -329,6 +329,14 @@ backend {self.pool}
             every_s=0.02,
         )
         return before
+
+    def _ask_for_reload(self) -> bool | None:
+        try:
+            query(self._directory / "master.sock", "reload", timeout_s=DEADLINE_S)
+        except AgentError as exc:
+            # While it loads itself anew it refuses; when it begins to, it goes away.
+            return None if isinstance(exc.__cause__, ConnectionRefusedError) else True
+        return True
 
     def serve(self, requests: int) -> None:
         """Ask the listener so often, each time on a connection of its own."""

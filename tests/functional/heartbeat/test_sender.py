@@ -121,6 +121,73 @@ def test_traffic_is_reported_once_over_reload_and_restarts(
     assert reported.sessions() == 10
 
 
+def test_last_traffic_of_a_replaced_worker_is_reported(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+) -> None:
+    """Requests that came after the last look and before a reload are reported all the same."""
+    listener, entry = manager
+    haproxy = start_haproxy(1)
+    reported = Reported(listener, octavia, haproxy.listener)
+    amphora.configure([entry], interval="1")
+    amphora.start()
+    for _ in range(3):
+        listener.next(deadline_s=DEADLINE_S)
+        haproxy.serve(4)
+        haproxy.reload()
+        haproxy.serve(1)
+    reported.await_sessions(15)
+    amphora.beats(2)
+    assert reported.sessions() == 15
+
+
+def test_long_connection_of_an_old_worker_is_reported(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+) -> None:
+    """Bytes that pass through an old worker long after the reload count, and so does its client."""
+    listener, entry = manager
+    with socket.create_server(("127.0.0.1", 0)) as member, ExitStack() as stack:
+        haproxy = start_haproxy(1, tcp_member=member.getsockname()[1])
+        amphora.configure([entry])
+        amphora.start()
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", haproxy.port)))
+        served, _ = member.accept()
+        stack.enter_context(served)
+        for _ in range(2):
+            amphora.beats(1)
+            haproxy.replace_worker()
+        amphora.beats(2)
+        seen = len(listener.received())
+        client.sendall(b"x" * 1234)
+        assert len(served.recv(1234, socket.MSG_WAITALL)) == 1234
+
+        def told() -> list[tuple[int, int]]:
+            entries = [
+                octavia.message(item.payload)["listeners"][haproxy.listener]["stats"]
+                for item in listener.received()[seen:]
+            ]
+            return [(row["conns"], row["rx"]) for row in entries]
+
+        amphora.beats(2)
+        assert told()
+        assert set(told()) == {(1, 0)}
+        # haproxy counts the bytes of a connection at its end, and the old worker ends with it.
+        client.close()
+        served.close()
+        waiting.until(
+            "the bytes",
+            lambda: told()[-1] == (0, 0) or None,
+            deadline_s=DEADLINE_S,
+            every_s=0.1,
+        )
+        assert sum(rx for _conns, rx in told()) == 1234
+
+
 def test_traffic_that_could_not_be_sent_is_in_the_next_heartbeat(
     amphora: Amphora,
     manager: tuple[Listener, str],

@@ -3,10 +3,9 @@
 
 AMPHORA_SOAK_S is how long it lasts (40 s if unset; 1800 by hand), AMPHORA_SOAK_SEED repeats a run.
 
-Two load balancers are asked all the time. The steady one is reloaded only while something keeps
-the old worker alive until it has been read, so that its sums must be exact. The other one is
-killed and reloaded at any moment: what haproxy served after the last look at that worker goes
-with it, and nothing else may be missing.
+Two load balancers are asked all the time. The steady one is reloaded at any moment, and its sums
+must be exact. The other one is also killed: what haproxy served after the last look at that worker
+goes with it, and nothing else may be missing.
 """
 
 import itertools
@@ -178,25 +177,28 @@ class Soak:
                 os.kill(worker, signal.SIGCONT)
 
     def reload(self) -> None:
-        """The steady one gets a new worker; the old one stays until it has been read."""
+        """The steady one gets a new worker, and a client keeps the old one for a while."""
         haproxy = self.steady.haproxy
         with haproxy.held():
             haproxy.replace_worker()
             self.told.wait(3)
 
     def reload_at_once(self) -> None:
-        """The other one gets a new worker, and the old one ends when it likes."""
-        self._lose(self.shaken.haproxy.replace_worker)
+        """Each gets a new worker, and nobody but the sender keeps the old one."""
+        self.steady.haproxy.replace_worker()
+        self.shaken.haproxy.replace_worker()
+        self.told.wait(1)
 
     def kill(self) -> None:
         """The other one dies, and is started again by what would be systemd."""
-
-        def die() -> None:
-            self.shaken.haproxy.kill()
-            time.sleep(random.random())
-            self.shaken.haproxy.start()
-
-        self._lose(die)
+        told = self.told.of(self.shaken.haproxy)
+        self.shaken.haproxy.kill()
+        time.sleep(random.random())
+        self.shaken.haproxy.start()
+        # Whatever the old worker served and no heartbeat has told by now may be gone.
+        self.told.wait(2)
+        open_one = Sums(rx=_REQUEST_MAX_BYTES, tx=2 * _REQUEST_MAX_BYTES, count=1)
+        self.lost += self.shaken.done + open_one - told
 
     def lose_controller(self) -> None:
         """The kernel refuses one of two controllers for a while."""
@@ -225,14 +227,6 @@ class Soak:
         self.sender.send_signal(signal.SIGTERM)
         assert self.sender.wait(timeout=DEADLINE_S) == 0
         self.sender = self.amphora.start(**self.environment)
-
-    def _lose(self, fault: Callable[[], object]) -> None:
-        told = self.told.of(self.shaken.haproxy)
-        fault()
-        # Whatever the old worker served and no heartbeat has told by now may be gone.
-        self.told.wait(2)
-        open_one = Sums(rx=_REQUEST_MAX_BYTES, tx=2 * _REQUEST_MAX_BYTES, count=1)
-        self.lost += self.shaken.done + open_one - told
 
 
 @contextmanager
