@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 import time
-import traceback
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -118,6 +117,8 @@ def _beat(sender: Sender, config: Settings, journal: Journal) -> str:
         outcome = sender.beat(config)
     except Exception as exc:  # noqa: BLE001  # top of the loop
         # Whatever this is, the next heartbeat may work; a dead sender would mean a failover.
+        import traceback  # noqa: PLC0415  # it brings a reader of Python along
+
         journal.trouble("fault", f"no heartbeat: {exc!r}", traceback.format_exc())
         return f"no heartbeat: {exc!r}"
     journal.fine("fault", "the fault is over")

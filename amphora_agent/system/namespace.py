@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Work inside a network namespace."""
 
-import ctypes
 import os
 import threading
 from collections.abc import Callable
@@ -12,7 +11,6 @@ T = TypeVar("T")
 
 _NAMED = Path("/run/netns")
 _CLONE_NEWNET = 0x40000000
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def exists(name: str) -> bool:
@@ -53,10 +51,14 @@ def call(name: str | None, function: Callable[[], T]) -> T:
 
 
 def _enter(name: str) -> None:
+    # The heartbeat sender needs it only with UDP or SCTP listeners.
+    import ctypes  # noqa: PLC0415
+
+    libc = ctypes.CDLL(None, use_errno=True)
     handle = os.open(_NAMED / name, os.O_RDONLY | os.O_CLOEXEC)
     try:
         # os.setns exists from Python 3.12 on.
-        if _libc.setns(handle, _CLONE_NEWNET) != 0:
+        if libc.setns(handle, _CLONE_NEWNET) != 0:
             error = ctypes.get_errno()
             raise OSError(error, os.strerror(error), str(_NAMED / name))
     finally:

@@ -21,6 +21,7 @@ from amphora_agent.errors import AgentError
 from amphora_agent.system.haproxy_socket import query
 from tests.support import waiting
 from tests.support.heartbeats import Listener
+from tests.support.netns import Namespace
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PYTHON_VARIABLE = "AMPHORA_OCTAVIA_PYTHON"
@@ -116,6 +117,7 @@ class Amphora:
         stack.callback(self.systemd.close)
         self.base.mkdir()
         self.counters = self.base / "stats_counters.json"
+        self.log.touch()
 
     def configure(
         self, controllers: Sequence[str], *, interval: str = "0.1", key: str | None = KEY
@@ -130,12 +132,15 @@ class Amphora:
         )
         fresh.replace(self.config)
 
-    def start(self, **variables: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, inside: Namespace | None = None, /, **variables: str
+    ) -> subprocess.Popen[bytes]:
         """Start a sender; it is ended with the test, if it is still there."""
+        program = [sys.executable, "-W", "error", "-m", "amphora_agent.heartbeat_sender"]
         with self.log.open("ab") as journal:
             process = subprocess.Popen(
                 [
-                    *(sys.executable, "-W", "error", "-m", "amphora_agent.heartbeat_sender"),
+                    *(inside.command(*program) if inside is not None else program),
                     *("--config-file", str(self.config)),
                 ],
                 cwd=REPOSITORY,
