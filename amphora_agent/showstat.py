@@ -208,14 +208,14 @@ def _rows(text: str) -> Iterator[_Row]:
         raise ParseError("haproxy's answer to `show stat` has no header", _excerpt(text))
     if not text.endswith("\n\n"):
         raise ParseError("haproxy's answer to `show stat` is cut off", _excerpt(text, tail=True))
-    head, _, body = text[2:].partition("\n")
-    header = head.split(",")
+    begin = text.index("\n") + 1
+    header = text[2 : begin - 1].split(",")
     try:
         indexes = [header.index(column) for column in _Row._fields]
     except ValueError as exc:
         raise ParseError("haproxy's `show stat` is not the CSV it should be", str(exc)) from exc
     pick = itemgetter(*indexes)
-    for number, cells in enumerate(_cells(body[:-1], len(header), max(indexes) + 1), start=2):
+    for number, cells in enumerate(_cells(text, begin, len(header), max(indexes) + 1), start=2):
         if cells is None:
             raise ParseError(
                 f"line {number} of haproxy's `show stat` does not have {len(header)} columns"
@@ -223,16 +223,18 @@ def _rows(text: str) -> Iterator[_Row]:
         yield _Row._make(pick(cells))
 
 
-def _cells(body: str, columns: int, used: int) -> Iterator[list[str] | None]:
-    """The first `used` cells of each row, or more of them; None for a row of another length."""
-    if '"' not in body:
+def _cells(text: str, begin: int, columns: int, used: int) -> Iterator[list[str] | None]:
+    """The first `used` cells, or more, of each row from `begin` on; None for a wrong length."""
+    if '"' not in text:
         # Three times as fast; a row has some hundred columns, and most of what is used stands in
         # front. Without quotes a comma or a line end is never data.
-        for line in body.split("\n")[:-1]:
+        while (end := text.index("\n", begin)) > begin:
+            line = text[begin:end]
             yield line.split(",", used) if line.count(",") == columns - 1 else None
+            begin = end + 1
         return
     # Lines end with LF only: a CR is data, which haproxy quotes.
-    reader = csv.reader(io.StringIO(body, newline="\n"), strict=True)
+    reader = csv.reader(io.StringIO(text[begin:-1], newline="\n"), strict=True)
     try:
         for cells in reader:
             yield cells if len(cells) == columns else None

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import psutil
 
+from bench.agent.one_round import service
+
 _REPOSITORY = Path(__file__).resolve().parents[2]
 _INTERVAL_S = 1
 _KEY = "key-of-the-benchmark"
@@ -95,7 +97,8 @@ def _config(base: Path, port: int) -> str:
 @contextmanager
 def _started(name: str, octavia_python: Path, config: Path) -> Iterator[psutil.Process]:
     if name == "ours":
-        argv = [sys.executable, "-m", "amphora_agent.heartbeat_sender"]
+        variables, script = _unit()
+        argv = ["/usr/bin/env", *variables, sys.executable, "-c", script]
     else:
         argv = [str(octavia_python), "-c", _UPSTREAM]
     with subprocess.Popen(
@@ -116,6 +119,13 @@ def _started(name: str, octavia_python: Path, config: Path) -> Iterator[psutil.P
                 child.terminate()
             psutil.wait_procs(children, timeout=_DEADLINE_S)
             started.wait(timeout=_DEADLINE_S)
+
+
+def _unit() -> tuple[list[str], str]:
+    """The environment of our unit, and what the script of its entry point does."""
+    words = service("amphora-heartbeat.service", "heartbeat_sender")
+    at = words.index("bin/python")
+    return list(words[1:at]), words[-1]
 
 
 def _sender(process: psutil.Process) -> psutil.Process:
