@@ -40,9 +40,8 @@ def test_bench_table_says_which_targets_are_missed(
 
 def test_bench_starts_the_agent_as_its_units_do() -> None:
     """Each service is started with the environment of its unit, and with nothing else."""
-    agent, sender = one_round.SERVICES["ours"]
-    assert [word for word in agent if "=" in word] == ["MALLOC_TRIM_THRESHOLD_=131072"]
-    assert [word for word in sender if "=" in word] == []
+    for command in one_round.SERVICES["ours"]:
+        assert [word for word in command if "=" in word] == ["MALLOC_TRIM_THRESHOLD_=131072"]
 
 
 def test_bench_measures_the_agent_that_it_stands_beside(tmp_path: Path) -> None:

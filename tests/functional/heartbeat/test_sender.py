@@ -153,7 +153,7 @@ def test_long_connection_of_an_old_worker_is_reported(
     listener, entry = manager
     with socket.create_server(("127.0.0.1", 0)) as member, ExitStack() as stack:
         haproxy = start_haproxy(1, tcp_member=member.getsockname()[1])
-        amphora.configure([entry])
+        amphora.configure([entry], interval="0.5")
         amphora.start()
         client = stack.enter_context(socket.create_connection(("127.0.0.1", haproxy.port)))
         served, _ = member.accept()
