@@ -17,7 +17,8 @@ _SOURCES = (
 )
 _RENDER = "from amphora_agent import render; print(render.haproxy_environment('x'), end='')"
 _PROGRAMS = {
-    *("amphora-agent", "amphora-heartbeat", "amphora-interface", "amphora-provision"),
+    *("amphora-agent", "amphora-heartbeat", "amphora-interface"),
+    *("amphora-prometheus", "amphora-provision"),
     "amphoractl",
 }
 

@@ -56,11 +56,12 @@ class Listener:
 
     Attributes:
         policies: in the order of their positions.
+        pool: left out for a listener of protocol PROMETHEUS, which serves haproxy's metrics.
         certificates: references in the certificate store; the first is the default one.
     """
 
     port: int
-    pool: Pool
+    pool: Pool = field(default_factory=lambda: Pool(members=()))
     protocol: str = "HTTP"
     enabled: bool = True
     certificates: tuple[uuid.UUID, ...] = ()

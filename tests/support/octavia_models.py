@@ -131,6 +131,8 @@ def _listener(balancer: Any, description: Description) -> Any:
             for reference in description["certificates"][1:]
         ],
     )
+    if listener.protocol == "PROMETHEUS":
+        return listener
     pool = _pool(balancer, listener, description["pool"])
     listener.pools = [pool]
     listener.default_pool = pool
