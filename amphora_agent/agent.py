@@ -8,18 +8,18 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from amphora_agent import layout, settings
 from amphora_agent.api import BODY_MAX_BYTES, create_app
 from amphora_agent.errors import ConfigError
-from amphora_agent.operations import recovery
+from amphora_agent.operations import expiry, recovery
 from amphora_agent.operations.context import Context
 from amphora_agent.server import Server
 from amphora_agent.server_waiting import Limits
 from amphora_agent.server_worker import Transport
 from amphora_agent.settings import Settings
-from amphora_agent.system.handshakes import Failures
 from amphora_agent.system.notify import Notifier
 from amphora_agent.system.services import Services, SystemdServices
 from amphora_agent.system.tls import ServerContexts
@@ -102,12 +102,14 @@ def serve(context: Context, contexts: ServerContexts) -> None:
     """Serve the API until a signal ends it."""
     recovery.sweep(context)
     loaded = context.settings
+    watch = expiry.Watch(lambda: datetime.now(UTC))
     transport = Transport(
         contexts=contexts,
-        failures=Failures(time.monotonic),
+        failures=context.handshakes,
         limits=Limits(body_s=loaded.request_timeout_s, body_bytes=BODY_MAX_BYTES),
         hang_up=lambda: context.settings,
         alive=Notifier.from_environment(os.environ).alive,
+        hourly=lambda: watch.look(context.settings),
     )
     host = f"[{loaded.bind_host}]" if ":" in loaded.bind_host else loaded.bind_host
     Server(

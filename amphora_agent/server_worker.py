@@ -42,6 +42,7 @@ from amphora_agent.system.tls import ServerContexts
 LOG = logging.getLogger(__name__)
 
 _TICK_S = 1.0
+_HOUR_S = 3600.0
 _ACCEPTS_AT_ONCE = 16
 
 
@@ -52,6 +53,7 @@ class Transport:
     Attributes:
         hang_up: called after SIGHUP.
         alive: called every second as long as the loop turns.
+        hourly: called in a thread at the start, and then every hour.
     """
 
     contexts: ServerContexts
@@ -59,6 +61,7 @@ class Transport:
     limits: Limits
     hang_up: Callable[[], object]
     alive: Callable[[], object]
+    hourly: Callable[[], object]
 
 
 class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
@@ -74,6 +77,8 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         self._hung_up = False
         self._alive = transport.alive
         self._alive_at = 0.0
+        self._hourly = transport.hourly
+        self._hourly_at = 0.0
         self._selector = selectors.DefaultSelector()
         self._pool = ThreadPoolExecutor(limits.threads, thread_name_prefix="request")
         self._slow_pool = ThreadPoolExecutor(limits.slow_threads, thread_name_prefix="slow")
@@ -101,6 +106,16 @@ class Worker(base.Worker):  # type: ignore[misc]  # gunicorn has no types
         if now >= self._alive_at:
             self._alive_at = now + _TICK_S
             self._alive()
+        if now >= self._hourly_at:
+            self._hourly_at = now + _HOUR_S
+            self._pool.submit(self._do_hourly)
+
+    def _do_hourly(self) -> None:
+        """In a thread of the pool."""
+        try:
+            self._hourly()
+        except Exception:
+            LOG.exception("What is due every hour failed")
 
     def run(self) -> None:
         """Serve until a signal ends it, then finish what runs."""

@@ -22,6 +22,7 @@ from amphora_agent.api import (
     listeners,
     loadbalancers,
     maintenance,
+    metrics,
     plugs,
     vrrp,
 )
@@ -33,6 +34,7 @@ from amphora_agent.operations.details import API_VERSION
 LOG = logging.getLogger(__name__)
 
 LEGACY_API_VERSION = "0.5"
+OPERATORS_API_VERSION = "2.0"
 
 # Large enough for several thousand listeners.
 BODY_MAX_BYTES = 16 * 1024 * 1024
@@ -71,6 +73,8 @@ def create_app(context: Context, *, body_max_bytes: int = BODY_MAX_BYTES) -> Fla
         legacy.blueprint(context),
         loadbalancers.blueprint(context, "listeners"),
     )
+    _register(app, OPERATORS_API_VERSION, metrics.blueprint(context))
+    metrics.count_requests(app, context)
     app.register_error_handler(AgentError, _agent_error)
     app.register_error_handler(OSError, _system_error)
     app.register_error_handler(HTTPException, _http_error)

@@ -3,12 +3,15 @@
 
 import contextlib
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from amphora_agent.operations.counters import Counters
 from amphora_agent.settings import Settings
 from amphora_agent.system.announcer import Announcer
+from amphora_agent.system.handshakes import Failures
 from amphora_agent.system.haproxy import Haproxy
 from amphora_agent.system.host import Host
 from amphora_agent.system.keepalived import Keepalived
@@ -54,7 +57,7 @@ class Locks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """The agent's settings and its hold on the machine."""
+    """The agent's settings, its hold on the machine, and what it remembers while it runs."""
 
     store: SettingsStore
     services: Services
@@ -65,6 +68,8 @@ class Context:
     announcer: Announcer
     host: Host
     locks: Locks = field(default_factory=Locks)
+    counters: Counters = field(default_factory=Counters)
+    handshakes: Failures = field(default_factory=lambda: Failures(time.monotonic))
 
     @property
     def settings(self) -> Settings:
