@@ -7,7 +7,7 @@ import os
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from amphora_agent.server import Server
 from amphora_agent.server_waiting import Limits
 from amphora_agent.server_worker import Transport
 from amphora_agent.settings import Settings
+from amphora_agent.system import journal
 from amphora_agent.system.notify import Notifier
 from amphora_agent.system.services import Services, SystemdServices
 from amphora_agent.system.tls import ServerContexts
@@ -48,7 +49,7 @@ def run(config_file: Path, *, services: Callable[[Settings], Services], netns: s
         netns: name of the amphora's namespace.
     """
     loaded, contexts = wait_for_files(config_file)
-    configure_logging(debug=loaded.debug)
+    configure_logging(loaded, os.environ)
     tighten_modes(config_file, loaded.agent_server_cert)
     context = build_context(loaded, services=services(loaded), netns=netns, config_file=config_file)
     serve(context, contexts)
@@ -78,13 +79,17 @@ def wait_for_files(config_file: Path) -> tuple[Settings, ServerContexts]:
         time.sleep(_WAIT_POLL_S)
 
 
-def configure_logging(*, debug: bool) -> None:
-    """Log lines to standard error; journald adds time and unit."""
-    logging.basicConfig(
-        stream=sys.stderr,
-        level=logging.DEBUG if debug else logging.INFO,
-        format="%(levelname)s %(name)s: %(message)s",
-    )
+def configure_logging(loaded: Settings, environment: Mapping[str, str]) -> None:
+    """Log to the journal, with fields; by hand, and in tests, to standard error."""
+    level = logging.DEBUG if loaded.debug else logging.INFO
+    if journal.is_at_hand(environment):
+        facility = loaded.administrative_log_facility
+        handler: logging.Handler = journal.JournalHandler("amphora-agent", facility)
+        logging.basicConfig(handlers=[handler], level=level, format="%(message)s")
+    else:
+        logging.basicConfig(
+            stream=sys.stderr, level=level, format="%(levelname)s %(name)s: %(message)s"
+        )
 
 
 def tighten_modes(*paths: Path) -> None:

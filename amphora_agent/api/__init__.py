@@ -24,6 +24,7 @@ from amphora_agent.api import (
     maintenance,
     metrics,
     plugs,
+    request_fields,
     vrrp,
 )
 from amphora_agent.api.responses import reply
@@ -75,6 +76,8 @@ def create_app(context: Context, *, body_max_bytes: int = BODY_MAX_BYTES) -> Fla
     )
     _register(app, OPERATORS_API_VERSION, metrics.blueprint(context))
     metrics.count_requests(app, context)
+    # Flask's own way to put something around an application.
+    app.wsgi_app = request_fields.marked(app.wsgi_app)  # type: ignore[assignment,method-assign]
     app.register_error_handler(AgentError, _agent_error)
     app.register_error_handler(OSError, _system_error)
     app.register_error_handler(HTTPException, _http_error)
