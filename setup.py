@@ -55,6 +55,7 @@ setup(
             "amphora-agent = amphora_agent.agent:main",
             "amphora-heartbeat = amphora_agent.heartbeat_sender:main",
             "amphora-interface = amphora_agent.interface_command:main",
+            "amphora-log-offload = amphora_agent.log_offload:main",
             "amphora-prometheus = amphora_agent.prometheus_proxy:main",
             "amphora-provision = amphora_agent.provision:main",
             "amphoractl = amphora_controller.cli:main",

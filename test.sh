@@ -36,6 +36,7 @@ nft|nftables|nftables
 openssl|openssl|openssl
 ping|iputils-ping|iputils
 python_venv|python3-venv|python3
+rsyslogd|rsyslog|rsyslog
 shellcheck|shellcheck|ShellCheck
 systemd-analyze|systemd|systemd
 xorriso|xorriso|xorriso

@@ -20,6 +20,13 @@ INTERFACES_DIR = Path("/etc/octavia/interfaces")
 AGENT_SERVER_CERT = Path("/etc/octavia/certs/server.pem")
 AGENT_SERVER_CA = Path("/etc/octavia/certs/client_ca.pem")
 
+# Written by the controller, and what rsyslog reads in its place.
+LOG_OFFLOAD_SOURCE = Path("/etc/rsyslog.d/10-rsyslog.conf")
+RUN_DIR = Path("/run/amphora")
+LOG_OFFLOAD = RUN_DIR / "log-offload.conf"
+LOG_OFFLOAD_STATE = RUN_DIR / "log-offload.json"
+LOG_ENVIRONMENT = RUN_DIR / "log.env"
+
 # sun_path holds 108 bytes; haproxy appends a suffix of its own while it binds, which leaves 97.
 UNIX_SOCKET_PATH_MAX = 97
 _LB_ID_LENGTH = 36

@@ -8,7 +8,7 @@ What a value in the file means: the controller reads its own octavia.conf, rende
 with Jinja, whose escaping for HTML is on, and then verifies heartbeats with the key as *it* knows
 it. So the value here must be what was rendered, not what a second reading of it would make of it:
 
-- `&amp; &lt; &gt; &#39; &#34;` are turned back into `& < > ' "`; see `unescape` for where and how
+- `&amp; &lt; &gt; &#39; &#34;` are turned back into `& < > ' "`; see `entities` for where and how
   often. Other entities are plain text, as Jinja writes no others.
 - One pair of plain quotes around a value is taken away, as oslo.config does. Jinja cannot have
   written it, so somebody typed it. Escaped quotes belong to the value.
@@ -19,7 +19,6 @@ it. So the value here must be what was rendered, not what a second reading of it
 
 import configparser
 import dataclasses
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -28,6 +27,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from amphora_agent import layout
+from amphora_agent.entities import unescape
 from amphora_agent.errors import ConfigError
 from amphora_agent.layout import Layout
 from amphora_agent.models import Topology
@@ -236,33 +236,6 @@ def parse(text: str, *, source: str) -> Settings:
         raise ConfigError(f"{source} is not an INI file", _fault(exc)) from None
     sections = {name: dict(parser[name]) for name in parser.sections()}
     return _Reader(source, sections).settings()
-
-
-def unescape(value: str) -> str:
-    """Undo the HTML escaping of Jinja, once or, for a file from user-data, twice.
-
-    Escaped text holds no `< > ' "`, and every `&` in it begins one of five entities; a value for
-    which that is not so was not escaped and stays. What comes out is looked at in the same way
-    again, because Octavia escapes a file that travels in user-data (`user_data_config_drive`)
-    once more as a whole.
-
-    Two cases cannot be told apart from the value, and are decided by what is likelier: text that
-    somebody typed as `a&amp;b` into a file by hand is taken as `a&b`; and a value that holds the
-    text of an entity and no other special character on the controller, `a&lt;b`, which arrives as
-    `a&amp;lt;b`, is taken for an `a<b` that came in user-data.
-    """
-    return _unescape_once(_unescape_once(value))
-
-
-_ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&#39;": "'", "&#34;": '"'}
-_ENTITY = re.compile("|".join(_ENTITIES))
-_UNESCAPED = re.compile(f"[<>'\"]|&(?!{'|'.join(name[1:] for name in _ENTITIES)})")
-
-
-def _unescape_once(value: str) -> str:
-    if _UNESCAPED.search(value):
-        return value
-    return _ENTITY.sub(lambda found: _ENTITIES[found[0]], value)
 
 
 def _fault(error: configparser.Error) -> str:

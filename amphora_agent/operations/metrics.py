@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from amphora_agent import __version__, metrics
 from amphora_agent.metrics import Family, Kind
-from amphora_agent.operations import expiry
+from amphora_agent.operations import expiry, logs
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.counters import Event
 from amphora_agent.system.handshakes import Cause
@@ -14,7 +14,8 @@ from amphora_agent.system.handshakes import Cause
 
 def exposition(context: Context) -> str:
     """All of them, in the text format of Prometheus."""
-    return metrics.exposition([*_agent(context), _certificates(context, datetime.now(UTC))])
+    now = datetime.now(UTC)
+    return metrics.exposition([*_agent(context), _certificates(context, now), _log_offload()])
 
 
 def _agent(context: Context) -> Iterator[Family]:
@@ -62,4 +63,13 @@ def _certificates(context: Context, now: datetime) -> Family:
         help="Days until the first certificate of a file ends; negative after it.",
         labels=("kind", "load_balancer", "file"),
         samples=samples,
+    )
+
+
+def _log_offload() -> Family:
+    return Family(
+        name="amphora_log_offload_set_aside",
+        kind=Kind.GAUGE,
+        help="Whether the controller asks for a log offload that rsyslog does not take.",
+        samples={(): int(logs.offload().is_set_aside)},
     )

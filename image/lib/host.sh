@@ -131,7 +131,9 @@ install_debian_packages() {
     say ''
     say "        installs $*"
     as_root env DEBIAN_FRONTEND=noninteractive apt-get update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@"
+    # Offline, systemctl starts nothing: haproxy or rsyslog are wanted here as programs only.
+    as_root env DEBIAN_FRONTEND=noninteractive SYSTEMD_OFFLINE=1 \
+        apt-get install --yes --no-install-recommends "$@"
     mapfile -t still_missing < <(missing_packages debian "$needs")
     if ((${#still_missing[@]})); then
         die "after the installation this host still lacks ${still_missing[*]}; is $PYTHON one of the distribution?"

@@ -43,7 +43,7 @@ def answers(plan: Plan, balancer: LoadBalancer) -> list[str] | None:
 
 
 def assert_order(amphora: Container, haproxy: str) -> None:
-    """See that the namespace was there, with its NICs, before haproxy started."""
+    """See that the namespace with its NICs, and rsyslog, were there before haproxy started."""
     said = amphora.run("journalctl --boot --unit amphora-netns --output json").splitlines()
     [restored] = [
         int(entry["__MONOTONIC_TIMESTAMP"])
@@ -52,13 +52,15 @@ def assert_order(amphora: Container, haproxy: str) -> None:
     ]
     began = amphora.monotonic_us("amphora-netns", "InactiveExit")
     ready = amphora.monotonic_us("amphora-netns", "ActiveEnter")
-    assert 0 < began <= restored <= ready <= amphora.monotonic_us(haproxy, "InactiveExit")
+    started = amphora.monotonic_us(haproxy, "InactiveExit")
+    assert 0 < began <= restored <= ready <= started
+    assert 0 < amphora.monotonic_us("rsyslog", "ActiveEnter") <= started
 
 
 def test_traffic_returns_after_a_power_cut(
     plan: Plan, yard: Yard, controller: Octavia, balancer: LoadBalancer, tmp_path: Path
 ) -> None:
-    """NICs, addresses and haproxy are back without a call; haproxy came after the namespace."""
+    """NICs, addresses and haproxy are back without a call; haproxy came after what it needs."""
     inside = plan.networks.namespace
     port = VipPort(mac=VIP_MAC, subnet=lab.VIP, gateway=plan.networks.gateway, mtu=lab.MTU)
 

@@ -18,7 +18,7 @@ _SOURCES = (
 _RENDER = "from amphora_agent import render; print(render.haproxy_environment('x'), end='')"
 _PROGRAMS = {
     *("amphora-agent", "amphora-heartbeat", "amphora-interface"),
-    *("amphora-prometheus", "amphora-provision"),
+    *("amphora-log-offload", "amphora-prometheus", "amphora-provision"),
     "amphoractl",
 }
 
