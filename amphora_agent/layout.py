@@ -27,6 +27,9 @@ LOG_OFFLOAD = RUN_DIR / "log-offload.conf"
 LOG_OFFLOAD_STATE = RUN_DIR / "log-offload.json"
 LOG_ENVIRONMENT = RUN_DIR / "log.env"
 
+# Written by the heartbeat sender after each heartbeat, into its runtime directory.
+HEARTBEAT_STATUS = Path("/run/amphora-heartbeat/status.json")
+
 # sun_path holds 108 bytes; haproxy appends a suffix of its own while it binds, which leaves 97.
 UNIX_SOCKET_PATH_MAX = 97
 _LB_ID_LENGTH = 36

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from amphora_agent import __version__, metrics
 from amphora_agent.metrics import Family, Kind
-from amphora_agent.operations import expiry, logs
+from amphora_agent.operations import expiry, heartbeats, logs
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.counters import Event
 from amphora_agent.system.handshakes import Cause
@@ -15,7 +15,9 @@ from amphora_agent.system.handshakes import Cause
 def exposition(context: Context) -> str:
     """All of them, in the text format of Prometheus."""
     now = datetime.now(UTC)
-    return metrics.exposition([*_agent(context), _certificates(context, now), _log_offload()])
+    return metrics.exposition(
+        [*_agent(context), _certificates(context, now), *_heartbeats(), _log_offload()]
+    )
 
 
 def _agent(context: Context) -> Iterator[Family]:
@@ -63,6 +65,42 @@ def _certificates(context: Context, now: datetime) -> Family:
         help="Days until the first certificate of a file ends; negative after it.",
         labels=("kind", "load_balancer", "file"),
         samples=samples,
+    )
+
+
+def _heartbeats() -> Iterator[Family]:
+    found = heartbeats.heartbeats()
+    tallies = found.controllers if found else {}
+    yield Family(
+        name="amphora_heartbeats_sent_total",
+        kind=Kind.COUNTER,
+        help="Heartbeats that left for a controller since the sender started.",
+        labels=("controller",),
+        samples={(name,): tally.sent for name, tally in tallies.items()},
+    )
+    yield Family(
+        name="amphora_heartbeats_failed_total",
+        kind=Kind.COUNTER,
+        help="Heartbeats that could not be sent to a controller since the sender started.",
+        labels=("controller",),
+        samples={(name,): tally.failed for name, tally in tallies.items()},
+    )
+    yield Family(
+        name="amphora_heartbeat_last_sent_timestamp_seconds",
+        kind=Kind.GAUGE,
+        help="When the last heartbeat left for a controller, in seconds since 1970.",
+        labels=("controller",),
+        samples={
+            (name,): tally.last_sent_s
+            for name, tally in tallies.items()
+            if tally.last_sent_s is not None
+        },
+    )
+    yield Family(
+        name="amphora_heartbeat_silent",
+        kind=Kind.GAUGE,
+        help="Whether no heartbeat left the last time, or the sender does not say.",
+        samples={(): int(found is None or bool(found.silence))},
     )
 
 
