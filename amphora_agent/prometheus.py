@@ -164,7 +164,9 @@ _WORDS = {
 _WORD = re.compile(b"|".join(_WORDS), re.IGNORECASE)
 
 
-def translate(pieces: Iterable[bytes]) -> Iterator[bytes]:
+def translate(
+    pieces: Iterable[bytes], more: Mapping[bytes, bytes] | None = None
+) -> Iterator[bytes]:
     """Metrics in Octavia's names, as haproxy's come in.
 
     haproxy writes one metric after the other, each with a HELP line, a TYPE line, and then all its
@@ -173,6 +175,8 @@ def translate(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
     Args:
         pieces: the exposition, cut anywhere.
+        more: lines to stand with the samples of a metric, by its name of Octavia: all of a metric
+            has to stand together.
 
     Raises:
         ParseError: a line has no end.
@@ -185,19 +189,29 @@ def translate(pieces: Iterable[bytes]) -> Iterator[bytes]:
         rest = text[end:]
         if len(rest) > _LINE_MAX_BYTES:
             raise ParseError("haproxy's metrics are not lines of text", f"{rest[:80]!r}…")
-        rule, translated = _lines(rule, text[:end])
+        rule, translated = _lines(rule, text[:end], more or {})
         yield translated
     if rest:
-        yield _lines(rule, rest + b"\n")[1]
+        rule, translated = _lines(rule, rest + b"\n", more or {})
+        yield translated
+    yield _more(rule, more or {})
 
 
-def _lines(rule: Rule | None, lines: bytes) -> tuple[Rule | None, bytes]:
+def _more(rule: Rule | None, more: Mapping[bytes, bytes]) -> bytes:
+    return more.get(rule.new, b"") if rule else b""
+
+
+def _lines(
+    rule: Rule | None, lines: bytes, more: Mapping[bytes, bytes]
+) -> tuple[Rule | None, bytes]:
     """Whole lines, the first of which belong to `rule`; and the rule of the last ones."""
     samples, *families = (b"\n" + lines).split(b"\n# HELP ")
     translated = []
     if rule and samples:
         translated.append(_samples(rule, samples))
     for family in families:
+        if added := _more(rule, more):
+            translated.append(b"\n" + added.rstrip(b"\n"))
         head, _, samples = family.partition(b"\n")
         name, _, text = head.partition(b" ")
         rule = RULES.get(name)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from amphora_agent import prometheus
 from amphora_agent.errors import AgentError, ConfigError
+from amphora_agent.layout import Layout
 from amphora_agent.system import activation, exporter
 from amphora_agent.system.http_reply import BadQuestionError, Reply
 from amphora_agent.system.machine import machine
@@ -67,8 +68,30 @@ def answer(reply: Reply) -> None:
 
 
 def _exposition() -> Iterator[bytes]:
-    yield from prometheus.translate(exporter.metrics(EXPORTER))
+    yield from prometheus.translate(exporter.metrics(EXPORTER), _of_lvs(Layout()))
     yield prometheus.machine(machine())
+
+
+def _of_lvs(paths: Layout) -> dict[bytes, bytes]:
+    """Metrics of UDP and SCTP listeners; without them, or without IPVS, none."""
+    if not any(paths.lvs_dir.glob("*.conf")):
+        return {}
+    # Most amphorae have no such listener.
+    from amphora_agent import lvsconf, lvsmetrics  # noqa: PLC0415
+    from amphora_agent.sender.lvs_listeners import listeners  # noqa: PLC0415
+    from amphora_agent.system.ipvs import IpvsTable  # noqa: PLC0415
+
+    try:
+        # systemd has started this program in the namespace.
+        table = IpvsTable(None).read()
+        configs = {
+            name: lvsconf.parse(paths.lvs_config(name).read_text(errors="replace"))
+            for name in listeners(paths)
+        }
+        return lvsmetrics.samples(configs, table)
+    except (AgentError, OSError) as exc:
+        print(f"There are no metrics of UDP and SCTP listeners: {exc}", file=sys.stderr)
+        return {}
 
 
 if __name__ == "__main__":

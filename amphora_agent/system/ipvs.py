@@ -16,6 +16,7 @@ from amphora_agent.ipvs import Destination, Service
 from amphora_agent.system import namespace
 
 _NETLINK_GENERIC = 16
+_OWN_NAMESPACE = Path("/proc/self/ns/net")
 _CHUNK_BYTES = 256 * 1024
 # The kernel answers at once; this bounds what a fault can cost a heartbeat.
 _TIMEOUT_S = 1.0
@@ -28,10 +29,10 @@ class IpvsTable:
     """The IPVS of one namespace; keeps a socket inside.
 
     Args:
-        netns: name of the namespace.
+        netns: name of the namespace; None for that of this process.
     """
 
-    netns: str
+    netns: str | None
     _socket: socket.socket | None = field(default=None, init=False)
     _namespace: tuple[int, int] | None = field(default=None, init=False)
     _family: int = field(default=0, init=False)
@@ -81,7 +82,7 @@ class IpvsTable:
 
     def _open(self) -> socket.socket:
         """The socket in the namespace of this name, opened anew if that was made again."""
-        found = Path("/run/netns", self.netns).stat()
+        found = (Path("/run/netns", self.netns) if self.netns else _OWN_NAMESPACE).stat()
         identity = (found.st_dev, found.st_ino)
         if self._socket is None or identity != self._namespace:
             self.close()
