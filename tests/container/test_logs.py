@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.container.conftest import Yard
 from tests.support import waiting
 from tests.support.container import Container
 from tests.support.guest import Plan
+from tests.support.yard import Yard
 
 SOCKET = "/run/rsyslog/octavia/log"
 GLUED = """

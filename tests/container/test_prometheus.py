@@ -5,13 +5,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.container.conftest import VIP_MAC, Yard
+from tests.container.conftest import VIP_MAC
 from tests.support import lab
 from tests.support.balancer import Listener, LoadBalancer, Member, Pool, VipPort
 from tests.support.container import Container
 from tests.support.guest import Plan
 from tests.support.http_member import fetch
 from tests.support.octavia_driver import Octavia
+from tests.support.yard import Yard
 
 _DEADLINE_S = 60
 METRICS_PORT = 9100

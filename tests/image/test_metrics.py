@@ -45,7 +45,7 @@ def test_udp_listener_has_metrics(
     guest: Guest, controller: Octavia, balancer: LoadBalancer
 ) -> None:
     """Datagrams of clients count for listener and pool; the weights are those of the members."""
-    [http, udp] = balancer.listeners
+    [http, udp, _sctp] = balancer.listeners
     metrics = description.Listener(port=METRICS_PORT, protocol="PROMETHEUS")
     controller.update(replace(balancer, listeners=(http, udp, metrics)))
     until(

@@ -70,11 +70,11 @@ def manager(health_manager: Listener, controller: Octavia) -> Manager:
     return Manager(heard=health_manager, controller=controller)
 
 
-def test_both_listeners_are_reported(
+def test_all_listeners_are_reported(
     guest: Guest, controller: Octavia, balancer: LoadBalancer, manager: Manager
 ) -> None:
-    """The heartbeat has the HTTP and the UDP listener, and the UDP pool by its own id."""
-    [http, udp] = balancer.listeners
+    """The heartbeat has the HTTP, UDP and SCTP listener, and the UDP pool by its own id."""
+    [http, udp, sctp] = balancer.listeners
     controller.update(balancer)
     until(
         "answers of both members",
@@ -83,7 +83,7 @@ def test_both_listeners_are_reported(
         every_s=0.5,
     )
     message = manager.next()
-    assert sorted(message["listeners"]) == sorted([str(http.id), str(udp.id)])
+    assert sorted(message["listeners"]) == sorted(str(each.id) for each in (http, udp, sctp))
     assert message["listeners"][str(udp.id)]["status"] == "OPEN"
     assert message["pools"][str(udp.pool.id)] == {
         "status": "UP",
@@ -95,7 +95,7 @@ def test_reported_traffic_is_that_of_the_clients(
     guest: Guest, balancer: LoadBalancer, manager: Manager
 ) -> None:
     """Twelve more datagrams and their answers appear in the sums, byte for byte, and once."""
-    [_http, udp] = balancer.listeners
+    [_http, udp, _sctp] = balancer.listeners
     manager.next()
     manager.next()
     before = manager.sums(udp.id)
@@ -116,9 +116,9 @@ def test_reported_traffic_is_that_of_the_clients(
 
 def test_dead_member_is_down(balancer: LoadBalancer, members: Members, manager: Manager) -> None:
     """The member whose port was closed is DOWN, the other one UP, and the listener is there."""
-    [_http, udp] = balancer.listeners
+    [_http, udp, _sctp] = balancer.listeners
     [one, two] = udp.pool.members
-    members.second_udp.close()
+    members.second.close()
 
     def down() -> dict[str, Any] | None:
         message = manager.next()
@@ -130,7 +130,7 @@ def test_dead_member_is_down(balancer: LoadBalancer, members: Members, manager: 
         "status": "UP",
         "members": {str(one.id): "UP", str(two.id): "DOWN"},
     }
-    assert len(message["listeners"]) == 2
+    assert len(message["listeners"]) == 3
 
 
 def test_sender_says_how_it_goes(guest: Guest, manager: Manager) -> None:
@@ -140,7 +140,7 @@ def test_sender_says_how_it_goes(guest: Guest, manager: Manager) -> None:
     status = json.loads(guest.shell.run("cat /run/amphora-heartbeat/status.json"))
     last = status["last"]
     assert (status["silence"], status["unreported"]) == ("", [])
-    assert (last["listeners"], last["members"], last["message_version"]) == (2, 4, 3)
+    assert (last["listeners"], last["members"], last["message_version"]) == (3, 6, 3)
     [tally] = status["controllers"].values()
     assert (tally["failed"], tally["sent"] > 0) == (0, True)
     journal = guest.shell.run("journalctl --unit amphora-heartbeat --output cat --no-pager")
