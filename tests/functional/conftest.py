@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Interface
@@ -95,22 +95,29 @@ agent_server_network_dir = {self.directory}/interfaces
 """
         )
 
-    def start(self, **environment: str) -> subprocess.Popen[bytes]:
+    def start(
+        self, environment: Mapping[str, str] | None = None, *, bare: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Start an agent; it is not awaited.
 
         Args:
             environment: more variables for it.
+            bare: it finds neither a program of /usr/sbin nor the amphora's namespace.
         """
+        # `ip netns exec` has made a mount namespace, so only the agent sees this.
+        mounts = 'mount --bind "$0" /proc/meminfo'
+        if bare:
+            mounts += " && mount -t tmpfs tmpfs /usr/sbin"
         with self.log.open("ab") as output:
             return subprocess.Popen(
                 self.outer.command(
-                    # `ip netns exec` has made a mount namespace, so only the agent sees this.
-                    *("sh", "-c", 'mount --bind "$0" /proc/meminfo && exec "$@"', str(_MEMINFO)),
+                    *("sh", "-c", f'{mounts} && exec "$@"', str(_MEMINFO)),
                     *(sys.executable, "-W", "error", "-m", "tests.support.run_agent"),
-                    *("--config-file", str(self.config_file), "--netns", self.inner.name),
+                    *("--config-file", str(self.config_file)),
+                    *("--netns", "no-such-namespace" if bare else self.inner.name),
                 ),
                 cwd=REPOSITORY,
-                env={**os.environ, **environment},
+                env={**os.environ, **(environment or {})},
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,

@@ -291,6 +291,23 @@ def test_server_lets_the_client_read_why_its_body_is_too_large(controller: Clien
     assert answer.status == 400
 
 
+def test_server_listens_where_it_is_told(fresh_place: Place) -> None:
+    """By default IPv4 and IPv6 are answered on one port; an address of the file is the only one."""
+    client = fresh_place.client(fresh_place.pki.controller)
+    with _running(fresh_place):
+        with fresh_place.outer.entered():
+            socket.create_connection(("::1", 9443), PATIENCE_S).close()
+        assert client.request("GET", "/").status == 200
+    with fresh_place.config_file.open("a") as config:
+        config.write("[haproxy_amphora]\nbind_host = 127.0.0.1\nbind_port = 9443\n")
+    with (
+        _running(fresh_place),
+        fresh_place.outer.entered(),
+        pytest.raises(ConnectionRefusedError),
+    ):
+        socket.create_connection(("::1", 9443), PATIENCE_S)
+
+
 def test_server_stops_after_what_it_has_begun(fresh_place: Place) -> None:
     """SIGTERM lets a request in flight complete, takes no new one, and ends with status 0."""
     path = f"{CERTIFICATES}/{'e' * 40}.pem"
@@ -370,7 +387,7 @@ def test_server_that_hangs_says_where(fresh_place: Place) -> None:
 
 @contextlib.contextmanager
 def _running(place: Place, **environment: str) -> Iterator[subprocess.Popen[bytes]]:
-    process = place.start(**environment)
+    process = place.start(environment)
     try:
         place.await_answer()
         yield process
