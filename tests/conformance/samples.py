@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Small bodies of requests, in the forms that controllers render."""
 
+from ipaddress import IPv4Network
 from typing import Any
 
 from tests.conformance.target import LISTENER, UNKNOWN, Nic, Target
@@ -93,20 +94,24 @@ def vip_plug(nic: Nic | None = None, **changes: Any) -> dict[str, Any]:
 
 def network_plug(nic: Nic | None = None, **changes: Any) -> dict[str, Any]:
     """Body of POST plug/network; without a NIC it names one that never comes."""
-    network = None if nic is None else nic.network
-    fixed_ip = {
-        "ip_address": str(network[5]) if network else "203.0.113.5",
-        "subnet_cidr": str(network or "203.0.113.0/24"),
-        "gateway": str(network[1]) if network else "203.0.113.1",
-        "host_routes": [],
-    }
     body = {
         "mac_address": nic.mac if nic else MISSING_MAC,
-        "fixed_ips": [fixed_ip],
+        "fixed_ips": [fixed_ip(nic, 5)],
         "mtu": 1450,
         "is_sriov": False,
     }
     return body | changes
+
+
+def fixed_ip(nic: Nic | None, host: int) -> dict[str, Any]:
+    """One address of a port, with its subnet."""
+    network = IPv4Network("203.0.113.0/24") if nic is None else nic.network
+    return {
+        "ip_address": str(network[host]),
+        "subnet_cidr": str(network),
+        "gateway": str(network[1]),
+        "host_routes": [],
+    }
 
 
 def rules() -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.conformance import samples
 from tests.conformance.checks import failed, framework, md5, ok
-from tests.conformance.target import LB, Target
+from tests.conformance.target import LB, Nic, Target
 
 HAPROXY = f"/1.0/loadbalancer/{LB}/haproxy"
 _HELLO = b"GET // HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -148,3 +148,37 @@ def test_10_07_plug_of_a_missing_nic_leaves_nothing(target: Target) -> None:
     failed(answer, 404)
     names = target.look().read(target.base / "plugged_interfaces") or b""
     assert samples.MISSING_MAC.encode() not in names
+
+
+def test_10_07_subnets_that_are_gone_are_removed(target: Target) -> None:
+    """Of a port that had two subnets and has one, the other one's address goes, and comes back."""
+    nic = target.member_nic
+    if nic is None:
+        pytest.skip("this target has no NIC for members")
+    one, two = samples.fixed_ip(nic, 5), samples.fixed_ip(nic, 6)
+    for fixed_ips in ([one, two], [one], [two], [one]):
+        ok(samples.plug_network(target, nic, fixed_ips=fixed_ips), 202)
+        for fixed_ip in (one, two):
+            answer = target.ask("GET", f"/1.0/interface/{fixed_ip['ip_address']}")
+            assert answer.status == (200 if fixed_ip in fixed_ips else 404), fixed_ips
+
+
+def test_10_07_additional_vips_survive_a_member_plug(target: Target, vip_nic: Nic) -> None:
+    """Members on the VIP's NIC, whose plug names no additional VIPs, take none away."""
+    if target.ask("GET", "/1.0/details").json()["topology"] != "SINGLE":
+        pytest.skip("of a pair keepalived holds the VIPs")
+    more = {"ip_address": str(vip_nic.address(10)), "subnet_cidr": str(vip_nic.network)}
+    vip_plug = samples.vip_plug(vip_nic) | {"vip": samples.vip_of(target)}
+    member = samples.network_plug(vip_nic, fixed_ips=[samples.fixed_ip(vip_nic, 20)])
+    try:
+        assert samples.plug_vip(target, vip_nic, additional_vips=[more]).status in {202, 409}
+        for _ in range(2):
+            ok(samples.plug_network(target, **member, vip_net_info=vip_plug), 202)
+            for host in (4, 9, 10, 20):
+                answer = target.ask("GET", f"/1.0/interface/{vip_nic.address(host)}")
+                assert (answer.status, answer.json()["interface"]) == (200, "eth1"), host
+    finally:
+        ok(samples.plug_network(target, **{**member, "fixed_ips": []}), 202)
+        assert samples.plug_vip(target, vip_nic).status in {202, 409}
+    for host in (10, 20):
+        assert target.ask("GET", f"/1.0/interface/{vip_nic.address(host)}").status == 404

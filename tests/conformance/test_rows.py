@@ -193,6 +193,42 @@ def test_1_5_row_07_start_that_fails_says_why(target: Target) -> None:
     assert "/proc/none" in failed(answer, 500, "Error starting haproxy")["details"]
 
 
+@pytest.mark.usefixtures("uploaded")
+def test_1_5_row_07_reload_that_fails_says_why(target: Target) -> None:
+    """When haproxy does not take its file at a reload the answer is 500, and the old one serves."""
+    ok(target.ask("PUT", action("start")), 202)
+    before = target.running()
+    # What was uploaded has been checked; a certificate it names may have gone since.
+    target.look().write(target.base / LB / "haproxy.cfg", target.config() + b"nonsense 1\n")
+    answer = target.ask("PUT", action("reload"))
+    assert "nonsense" in failed(answer, 500, "Error reloading haproxy")["details"]
+    assert before is not None
+    assert target.running() == before
+
+
+@pytest.mark.usefixtures("no_lvs")
+def test_1_5_row_07_unknown_action_of_a_udp_listener(target: Target) -> None:
+    """An unknown action is 400 for a UDP listener as well; stop of one that never ran is 202."""
+    put = f"/1.0/listeners/{target.amphora_id}/{LISTENER}/udp_listener"
+    ok(target.ask("PUT", put, samples.lvs()), 200)
+    failed(target.ask("PUT", action("restart", LISTENER)), 400, "Invalid Request")
+    for _ in range(2):
+        ok(target.ask("PUT", action("stop", LISTENER)), 202)
+
+
+@pytest.mark.usefixtures("no_lvs")
+def test_1_5_row_08_delete_of_a_udp_listener_leaves_nothing(target: Target) -> None:
+    """Deleting a UDP listener removes all its files, with process ids of a dead keepalived."""
+    files, lvs = target.look(), target.base / "lvs"
+    put = f"/1.0/listeners/{target.amphora_id}/{LISTENER}/udp_listener"
+    ok(target.ask("PUT", put, samples.lvs()), 200)
+    # Any one of the three, without the others.
+    files.write(lvs / f"octavia-keepalivedlvs-{LISTENER}.vrrp.pid", b"1\n")
+    for _ in range(2):
+        ok(target.ask("DELETE", f"/1.0/listeners/{LISTENER}"), 200)
+    assert not [name for name in files.names(lvs) if LISTENER in name]
+
+
 def test_1_5_row_08_delete_of_an_unknown_id_succeeds(target: Target) -> None:
     """Deleting what is not there is 200, twice."""
     for _ in range(2):
@@ -412,6 +448,19 @@ def test_1_5_row_16_udp_listener_is_stored(target: Target) -> None:
 
 
 @pytest.mark.usefixtures("no_lvs")
+@pytest.mark.parametrize("broken", [b"nonsense\n", b"\xff\xfe", b"virtual_server {\n"])
+def test_1_5_row_16_refused_udp_listener_keeps_the_one_before(
+    target: Target, broken: bytes
+) -> None:
+    """What keepalived does not take is 400 with a reason, and the old text stays."""
+    put = f"/1.0/listeners/{target.amphora_id}/{LISTENER}/udp_listener"
+    config = samples.lvs()
+    ok(target.ask("PUT", put, config), 200)
+    failed(target.ask("PUT", put, config + broken), 400)
+    assert target.ask("GET", f"/1.0/listeners/{LISTENER}/udp_listener").body == config
+
+
+@pytest.mark.usefixtures("no_lvs")
 def test_1_5_row_17_udp_listener_is_given_back(target: Target) -> None:
     """GET is the stored text without an ETag, and 404 in the agent's shape without one."""
     path = f"/1.0/listeners/{LISTENER}/udp_listener"
@@ -434,6 +483,18 @@ def test_1_5_row_18_vrrp_configuration_is_stored(target: Target) -> None:
         answer = target.ask("PUT", "/1.0/vrrp/upload", samples.VRRP)
         ok(answer, 200)
         assert answer.headers["etag"] == md5(samples.VRRP)
+    stored = target.look().read(target.base / "vrrp" / "octavia-keepalived.conf")
+    assert stored == samples.VRRP
+
+
+@pytest.mark.usefixtures("plugged")
+@pytest.mark.parametrize("broken", [b"nonsense\n", b"\xff\xfe", b"vrrp_instance x {\n"])
+def test_1_5_row_18_refused_vrrp_configuration_keeps_the_one_before(
+    target: Target, broken: bytes
+) -> None:
+    """What keepalived does not take is 400 with a reason, and the old file stays."""
+    ok(target.ask("PUT", "/1.0/vrrp/upload", samples.VRRP), 200)
+    failed(target.ask("PUT", "/1.0/vrrp/upload", samples.VRRP + broken), 400)
     stored = target.look().read(target.base / "vrrp" / "octavia-keepalived.conf")
     assert stored == samples.VRRP
 
