@@ -147,7 +147,8 @@ def test_config_wrong_values_are_refused(agent: Agent) -> None:
         ({"controllers": "192.0.2.1"}, "[health_manager] controller_ip_port_list", "ip:port"),
         ({"agent_server_ca": "/none"}, "[amphora_agent] agent_server_ca", "path of a file"),
     ):
-        answer = agent.put(agent.text(**values))
+        # What stands beside the mistake is right, and must not take effect either.
+        answer = agent.put(agent.text(**{"topology": "ACTIVE_STANDBY", "debug": True, **values}))
         assert answer.status == 400, values
         assert answer.json()["details"].startswith(f"{agent.place.config_file}: {place} ")
         assert right in answer.json()["details"]

@@ -401,3 +401,40 @@ def test_plug_vip_never_takes_the_management_interface(controller: Client, agent
         agent.outer.ip("link", "delete", "mgmt0")
     loopback = plug(controller, mac_address="00:00:00:00:00:00")
     assert loopback.status == 404
+
+
+@pytest.mark.usefixtures("nic_outside")
+@pytest.mark.parametrize("kind", ["vip", "network"])
+def test_plug_that_the_kernel_refuses_is_500_until_it_can_be(
+    controller: Client, agent: Place, kind: str
+) -> None:
+    """A foreign eth1 in the way is 500 with the reason; without it the same request succeeds."""
+    agent.inner.ip("link", "add", "eth1", "type", "veth", "peer", "name", "eth1-peer")
+    message = {"vip": "Error plugging VIP", "network": "Error plugging vip"}[kind]
+
+    def request() -> Answer:
+        if kind == "vip":
+            return plug(controller)
+        return plug_network(controller, **vip_net_info())
+
+    try:
+        answer = request()
+        assert (answer.status, answer.json()["message"]) == (500, message)
+        assert "Another NIC is eth1" in answer.json()["details"]
+    finally:
+        agent.inner.ip("link", "delete", "eth1")
+    assert request().status == 202
+    assert addresses(agent) == {f"{VRRP_IP}/24", f"{VIP}/32"}
+
+
+@pytest.mark.usefixtures("nic_outside")
+def test_plug_network_on_a_vips_nic_of_unknown_vips_touches_nothing(
+    controller: Client, agent: Place
+) -> None:
+    """Without its file nobody knows which VIPs eth1 has: 500, and they stay."""
+    assert plug(controller).status == 202
+    (agent.directory / "interfaces" / "eth1.json").write_bytes(b"{")
+    answer = plug_network(controller, FIXED_IP, mac_address=NIC_MAC)
+    assert (answer.status, answer.json()["message"]) == (500, "Error plugging network")
+    assert "plug the VIP again" in answer.json()["details"]
+    assert addresses(agent) == {f"{VRRP_IP}/24", f"{VIP}/32"}
