@@ -14,7 +14,14 @@ from tests.functional.conftest import REPOSITORY, Place
 pytestmark = pytest.mark.slow
 
 _DEADLINE_S = 300
-_ENOUGH = 100
+# The same code asks every target, so that what a URL is to prove is that there is an agent behind
+# it: a few tests of each kind, and the transport.
+_CHOSEN = (
+    *("row_01", "row_02", "row_03", "row_05", "row_06", "row_07", "row_09", "row_10", "row_12"),
+    *("routing", "trap_03", "trap_06", "trap_15", "trap_17", "10_01", "10_04_broken", "0_5"),
+    "test_1_1",
+)
+_ENOUGH = 90
 
 
 def run_suite(place: Place, *options: str, amphora_id: uuid.UUID) -> tuple[int, str]:
@@ -44,7 +51,8 @@ def run_suite(place: Place, *options: str, amphora_id: uuid.UUID) -> tuple[int, 
 
 def test_conformance_suite_takes_a_url(agent: Place) -> None:
     """An agent that is named by its URL passes; only tests that look inside are skipped."""
-    status, told = run_suite(agent, amphora_id=agent.amphora_id)
+    chosen = " or ".join(_CHOSEN)
+    status, told = run_suite(agent, "-k", chosen, amphora_id=agent.amphora_id)
     assert status == 0, told
     passed = re.search(r"(\d+) passed", told)
     assert passed, told
