@@ -125,7 +125,8 @@ class Requests:
         return self._keepalived_upload("/1.0/vrrp/upload", config + self._filler(), file)
 
     def _vrrp_action(self) -> Request:
-        action = self._dice.choice(("start", "stop", "reload"))
+        # Stopping takes keepalived a second, so that there is one stop only now and then.
+        action = self._dice.choice(("start", "start", "reload", "reload", "stop"))
         return Request(method="PUT", path=f"/1.0/vrrp/{action}", needs=vrrp_file(self._place))
 
     def _keepalived_upload(self, path: str, config: bytes, file: Path) -> Request:

@@ -10,6 +10,7 @@ import base64
 import contextlib
 import json
 import random
+import re
 import subprocess
 import sys
 import threading
@@ -37,8 +38,9 @@ from tests.support.mutual_tls import RefusedError
 pytestmark = pytest.mark.slow
 
 SEED = 20_260_930
-KILLS_AT_STEPS = 465
-KILLS_OF_SERVER = 40
+KILLS_AT_STEPS = 480
+# Each starts an agent, which takes as long as a dozen of the others.
+KILLS_OF_SERVER = 25
 _DEADLINE_S = 30
 
 
@@ -83,14 +85,16 @@ class Disk:
     def _judge_haproxy(self) -> None:
         for file in self._place.base.glob("*/haproxy.cfg"):
             content = file.read_bytes()
-            if content not in self._accepted:
+            # Comments make contents differ, and mean nothing to haproxy.
+            meaning = re.sub(rb"(?m)^# \d+\n", b"", content)
+            if meaning not in self._accepted:
                 group = self._place.base / "haproxy-default-user-group.conf"
                 subprocess.run(
                     ["haproxy", "-c", "-q", "-f", str(file), "-f", str(group)],
                     check=True,
                     timeout=_DEADLINE_S,
                 )
-                self._accepted.add(content)
+                self._accepted.add(meaning)
         for lb_id in self.running():
             assert (self._place.base / lb_id / "haproxy.cfg").exists(), f"{lb_id} runs without"
 
@@ -219,7 +223,7 @@ def test_kill_at_any_step_leaves_the_disk_whole(pair_place: Place) -> None:
     with killable(place) as process:
         while kills < KILLS_AT_STEPS:
             requests = source.some()
-            kill_at = dice.randint(1, 20 * len(requests))
+            kill_at = dice.randint(1, 15 * len(requests))
             statuses, killed = run(process, requests, kill_at)
             kills += killed
             try:

@@ -9,6 +9,7 @@ answer is {"statuses", "killed"}: what was answered before the end.
 
 import argparse
 import base64
+import gc
 import json
 import os
 import signal
@@ -18,9 +19,12 @@ from itertools import count
 from pathlib import Path
 from typing import Any, NoReturn
 
+from flask import Flask
+
 from amphora_agent import settings
 from amphora_agent.api import create_app
 from amphora_agent.operations import recovery
+from amphora_agent.operations.context import Context
 from amphora_agent.wiring import build_context
 from tests.support.services import ProcessServices
 
@@ -39,16 +43,28 @@ def main() -> None:
     parser.add_argument("--config-file", type=Path, required=True)
     parser.add_argument("--netns", required=True)
     arguments = parser.parse_args()
+    loaded = settings.load(arguments.config_file)
+    context = build_context(
+        loaded,
+        services=ProcessServices(loaded.layout, arguments.netns, loaded.haproxy_cmd),
+        netns=arguments.netns,
+        config_file=arguments.config_file,
+    )
+    # The processes below begin where an agent is ready to serve. What they would all do again, and
+    # what Flask puts off to the first request, takes longer than most of what is to be killed.
+    app = create_app(context)
+    app.test_client().get("/")
+    gc.freeze()
     for line in sys.stdin:
-        print(json.dumps(_run(json.loads(line), arguments)), flush=True)
+        print(json.dumps(_run(json.loads(line), app, context)), flush=True)
 
 
-def _run(order: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+def _run(order: dict[str, Any], app: Flask, context: Context) -> dict[str, Any]:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         os.close(reader)
-        _serve(order, arguments, writer)
+        _serve(order, app, context, writer)
     os.close(writer)
     with os.fdopen(reader) as stream:
         statuses = [int(line) for line in stream]
@@ -59,21 +75,13 @@ def _run(order: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]
     return {"statuses": statuses, "killed": code != 0}
 
 
-def _serve(order: dict[str, Any], arguments: argparse.Namespace, writer: int) -> NoReturn:
+def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> NoReturn:
     code = 1
     try:
-        loaded = settings.load(arguments.config_file)
-        services = ProcessServices(loaded.layout, arguments.netns, loaded.haproxy_cmd)
-        context = build_context(
-            loaded,
-            services=services,
-            netns=arguments.netns,
-            config_file=arguments.config_file,
-        )
         # What an agent does at its start can be broken off, too.
         _kill_at(order["kill_at"])
         recovery.sweep(context)
-        client = create_app(context).test_client()
+        client = app.test_client()
         for method, path, body in order["requests"]:
             answer = client.open(path, method=method, data=base64.b64decode(body))
             os.write(writer, b"%d\n" % answer.status_code)

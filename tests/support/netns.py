@@ -38,8 +38,10 @@ class Namespace:
         run("ip", "-netns", self.name, *argv)
 
     def pids(self) -> list[int]:
-        """Processes that live inside."""
-        return [int(line) for line in run("ip", "netns", "pids", self.name).split()]
+        """Processes that live inside, as `ip netns pids` has them, but without one more of them."""
+        there = Path("/run/netns", self.name).stat()
+        running = (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
+        return [pid for pid in running if _is_in(pid, there)]
 
     @contextmanager
     def entered(self) -> Iterator[None]:
@@ -108,6 +110,14 @@ def run(*argv: str) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)} exited {done.returncode}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _is_in(pid: int, namespace: os.stat_result) -> bool:
+    """Whether a process lives in a namespace; one that has ended lives nowhere."""
+    try:
+        return os.path.samestat(Path(f"/proc/{pid}/ns/net").stat(), namespace)
+    except OSError:
+        return False
 
 
 def _program(pid: int) -> str:
