@@ -2,6 +2,7 @@
 """Texts of other programs into values."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from amphora_agent import haproxycfg
@@ -18,6 +19,7 @@ _KEEPALIVED_OF_OCTAVIA = (
     "unknown route keyword gateway",
 )
 _KEEPALIVED_FATAL = ("missing '}'", "Non-existent interface specified")
+_PEM_NAME = re.compile(r"[\w-]+\.pem")
 # A version as controllers need it: two numbers with a dot between them, then anything.
 _VERSION = re.compile(r"\bv?(\d+\.\d+\S*)")
 
@@ -70,6 +72,28 @@ def _frontend(section: haproxycfg.Section) -> Frontend:
         mode=modes[-1] if modes else "tcp",
         terminates_tls=any(not _CERTIFICATES.isdisjoint(bind.words) for bind in binds),
     )
+
+
+def unused_certificates(config: str, directory: str, stored: Mapping[str, str]) -> set[str]:
+    """Names of stored files that a haproxy configuration makes no use of.
+
+    Whatever is named is in use, in the configuration or in a file in use, such as a list of
+    certificates; where and how does not matter. All are, when the directory itself is named:
+    controllers before Train let haproxy take every certificate in it.
+
+    Args:
+        directory: where the files are, without a slash at the end.
+        stored: their texts, by name.
+    """
+    if re.search(rf"{re.escape(directory)}/?(?![\w/.-])", config):
+        return set()
+    unused = set(stored)
+    texts = [config]
+    while texts:
+        used = unused.intersection(_PEM_NAME.findall(texts.pop()))
+        unused -= used
+        texts += [stored[name] for name in used]
+    return unused
 
 
 def program_version(output: str) -> str:

@@ -7,7 +7,7 @@ from amphora_agent import parse, render, validate
 from amphora_agent.errors import AgentError, CommandFailed, NotFound, Refused
 from amphora_agent.layout import haproxy_unit
 from amphora_agent.models import Action
-from amphora_agent.operations import announcements, apply, check_scripts, staging
+from amphora_agent.operations import announcements, apply, certificates, check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 from amphora_agent.system import files
@@ -75,13 +75,15 @@ def act(context: Context, lb_id: str, action: Action) -> str:
                 return f"Listener {lb_id} stopped"
             if action is Action.RELOAD and context.services.is_active(unit):
                 outcome = apply.haproxy(context, lb_id)
-                announcements.vips(context)
-                return f"Listener {lb_id} reloaded\n{outcome.details}"
-            apply.start(context, lb_id)
+                done = f"Listener {lb_id} reloaded\n{outcome.details}"
+            else:
+                apply.start(context, lb_id)
+                done = f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
         except AgentError as exc:
             raise AgentError(f"Error {_GERUND[action]} haproxy", str(exc)) from exc
         announcements.vips(context)
-    return f"Configuration file is valid\nhaproxy daemon for {lb_id} started"
+        certificates.remove_unused(context, lb_id)
+    return done
 
 
 def delete(context: Context, lb_id: str) -> None:

@@ -2,6 +2,7 @@
 """The API over mutual TLS with the real haproxy."""
 
 import hashlib
+import os
 import uuid
 from ipaddress import IPv4Address
 
@@ -177,3 +178,50 @@ def test_upload_drops_group_of_the_global_section(controller: Client, agent: Pla
     with_group = config.replace(b"user nobody\n", b"user nobody\n    group nogroup\n")
     assert controller.request("PUT", upload, with_group).status == 202
     assert controller.request("GET", f"/1.0/loadbalancer/{LB}/haproxy").body == config
+
+
+def test_certificates_of_no_use_go_with_a_reload(controller: Client, agent: Place) -> None:
+    """A replaced certificate goes when haproxy has the new one; what is in use or new stays."""
+    names = [f"{digit * 40}.pem" for digit in "abcd"] + [f"{LB}.pem"]
+    replaced, used, fresh, unread, crt_list = names
+    directory = agent.base / "certs" / LB
+    pem = agent.pki.amphora_pem(agent.amphora_id)
+
+    def put(name: str, content: bytes) -> None:
+        path = f"/1.0/loadbalancer/{LB}/certificates/{name}"
+        assert controller.request("PUT", path, content).status == 200
+
+    def push(certificate: str, *, action: str = "reload") -> int:
+        put(crt_list, f"{directory}/{certificate}\n".encode())
+        config = listener_config(agent.base, LB, vip="127.0.0.1", ports={})
+        bind = f":8443 ssl crt-list {directory}/{crt_list}\n".encode()
+        upload = f"/1.0/loadbalancer/{agent.amphora_id}/{LB}/haproxy"
+        assert controller.request("PUT", upload, config.replace(b":80\n", bind)).status == 202
+        return controller.request("PUT", f"/1.0/loadbalancer/{LB}/{action}").status
+
+    def age() -> None:
+        for path in directory.iterdir():
+            os.utime(path, (0, 0))
+
+    def stored() -> set[str]:
+        return {path.name for path in directory.iterdir()}
+
+    put(replaced, pem)
+    assert push(replaced) == 202
+    put(used, pem)
+    age()
+    put(fresh, pem)
+    assert stored() == {replaced, used, fresh, crt_list}
+    # A stop is no sign that haproxy has taken anything.
+    assert push(used, action="stop") == 202
+    assert stored() == {replaced, used, fresh, crt_list}
+    assert push(used) == 202
+    assert stored() == {used, fresh, crt_list}
+    # A reload that fails removes nothing, as the old configuration goes on.
+    put(unread, pem)
+    age()
+    (agent.base / LB / "haproxy.cfg").write_bytes(b"nonsense\n")
+    assert controller.request("PUT", f"/1.0/loadbalancer/{LB}/reload").status == 500
+    assert stored() == {used, fresh, unread, crt_list}
+    assert controller.request("DELETE", f"/1.0/listeners/{LB}").status == 200
+    assert not directory.exists()

@@ -137,3 +137,24 @@ def test_keepalived_faults_are_found_among_advice(output: str) -> None:
     """Each fault is told once, in keepalived's words."""
     advice = "SECURITY VIOLATION - scripts are being executed but script_security not enabled."
     assert parse.keepalived_faults(f"{advice}\n{output}\n{output}") == [output]
+
+
+CERTS = "/var/lib/octavia/certs/lb"
+
+
+@pytest.mark.parametrize(
+    ("config", "unused"),
+    [
+        ("", {"list.pem", "one.pem", "two.pem"}),
+        (f"bind :443 ssl crt-list {CERTS}/list.pem", {"two.pem"}),
+        (f'bind :443 ssl crt "{CERTS}/two.pem" ca-file {CERTS}/one.pem', {"list.pem"}),
+        ("crt-base /var/lib/octavia/certs\nbind :443 ssl crt lb/two.pem", {"list.pem", "one.pem"}),
+        (f"bind :443 ssl crt {CERTS}/two.pem crt {CERTS}", set()),
+        (f"bind :443 ssl crt '{CERTS}/'", set()),
+        (f"bind :443 ssl crt {CERTS}-other/two.pem", {"list.pem", "one.pem"}),
+    ],
+)
+def test_unused_certificates_are_those_that_nothing_names(config: str, unused: set[str]) -> None:
+    """A file is in use when the configuration or a list in use names it, or the directory."""
+    stored = {"list.pem": f"{CERTS}/one.pem\n", "one.pem": "-----BEGIN", "two.pem": "-----BEGIN"}
+    assert parse.unused_certificates(config, CERTS, stored) == unused
