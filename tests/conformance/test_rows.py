@@ -229,6 +229,25 @@ def test_1_5_row_08_delete_of_a_udp_listener_leaves_nothing(target: Target) -> N
     assert not [name for name in files.names(lvs) if LISTENER in name]
 
 
+@pytest.mark.usefixtures("uploaded", "no_lvs")
+@pytest.mark.parametrize("text", [b"", b"no number\n", b"1\n"])
+def test_1_5_row_07_08_19_pid_files_are_not_believed(target: Target, text: bytes) -> None:
+    """A pid file that is empty, no number or of another process is no running program."""
+    put = f"/1.0/listeners/{target.amphora_id}/{LISTENER}/udp_listener"
+    ok(target.ask("PUT", put, samples.lvs()), 200)
+    for name in (
+        f"{LB}/{LB}.pid",
+        f"lvs/octavia-keepalivedlvs-{LISTENER}.pid",
+        "vrrp/octavia-keepalived.pid",
+    ):
+        target.look().write(target.base / name, text)
+    assert target.ask("GET", "/1.0/details").json()["haproxy_count"] == 0
+    for path in (action("stop"), action("stop", LISTENER), "/1.0/vrrp/stop"):
+        ok(target.ask("PUT", path), 202)
+    for object_id in (LB, LISTENER):
+        ok(target.ask("DELETE", f"/1.0/listeners/{object_id}"), 200)
+
+
 def test_1_5_row_08_delete_of_an_unknown_id_succeeds(target: Target) -> None:
     """Deleting what is not there is 200, twice."""
     for _ in range(2):
