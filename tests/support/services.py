@@ -33,6 +33,7 @@ class _Program:
         mark: stands in the command line of the unit's own process and of no other unit's.
         ready: exists once it serves.
         reload: what asks it to read its configuration again.
+        stale: removed before it starts.
     """
 
     argv: tuple[str, ...]
@@ -42,6 +43,7 @@ class _Program:
     mark: str
     reload: signal.Signals
     enters: bool = False
+    stale: tuple[Path, ...] = ()
 
 
 class ProcessServices:
@@ -67,6 +69,8 @@ class ProcessServices:
         # One that died by itself, or by a test's hand, is still to be waited for.
         if dead := self._children.pop(unit, None):
             dead.wait(timeout=_DEADLINE_S)
+        for stale in program.stale:
+            stale.unlink(missing_ok=True)
         enter = () if program.enters else ("ip", "netns", "exec", self._netns)
         with program.log.open("wb") as output:
             process = subprocess.Popen(
@@ -203,6 +207,7 @@ def _keepalived_program(config: Path, pid: Path, *more: str) -> _Program:
         ),
         pid=pid,
         ready=pid,
+        stale=(pid, *(Path(option.partition("=")[2]) for option in more if "_pid=" in option)),
         log=config.with_suffix(".log"),
         mark=f"--use-file={config}",
         reload=signal.SIGHUP,

@@ -60,6 +60,12 @@ def test_keepalived_units_use_the_paths_of_the_agent() -> None:
         ("pid", "vrrp_pid", "checkers_pid"), PATHS.lvs_pids(LISTENER), strict=True
     ):
         assert f"--{option}={stem}{path.name.removeprefix(config.stem)}" in lvs
+    # keepalived takes any process with the number in an old one for itself.
+    assert "ExecStartPre=/bin/rm -f ${PID}\n" in vrrp
+    removed = " ".join(
+        f"{stem}{path.name.removeprefix(config.stem)}" for path in PATHS.lvs_pids(LISTENER)
+    )
+    assert f"ExecStartPre=/bin/rm -f {removed}\n" in lvs
     assert f" --namespace={layout.NETNS} " in vrrp
     assert f"NetworkNamespacePath=/run/netns/{layout.NETNS}\n" in lvs
 
