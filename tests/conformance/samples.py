@@ -4,11 +4,14 @@
 from ipaddress import IPv4Network
 from typing import Any
 
-from tests.conformance.target import LISTENER, UNKNOWN, Nic, Target
+from tests.conformance.target import LB, LISTENER, UNKNOWN, Nic, Target
 from tests.support.mutual_tls import Answer
 
 MISSING_MAC = "02:00:00:00:00:fe"
 RETRY_PHRASE = "No suitable network interface found"
+
+PEM = f"{'a1' * 20}.pem"
+CRT_LIST = f"{LISTENER}.pem"
 
 # keepalived takes it once the VIP is plugged, which is when controllers send it.
 VRRP = b"""vrrp_script check_script {
@@ -46,6 +49,16 @@ vrrp_instance 33333333000040008000000000000001 {
     }
 }
 """
+
+
+def certificate(name: str, lb_id: str = LB) -> str:
+    """Path of a certificate."""
+    return f"/1.0/loadbalancer/{lb_id}/certificates/{name}"
+
+
+def action(name: str, lb_id: str = LB) -> str:
+    """Path of an action."""
+    return f"/1.0/loadbalancer/{lb_id}/{name}"
 
 
 def lvs(listener_id: str = LISTENER, *, namespace: str = "amphora-haproxy") -> bytes:

@@ -12,6 +12,8 @@ from tests.conformance.target import LocalFiles, Nic, Target
 from tests.conformance.test_api_0_5 import *  # noqa: F403
 from tests.conformance.test_checklist import *  # noqa: F403
 from tests.conformance.test_rows import *  # noqa: F403
+from tests.conformance.test_rows_files import *  # noqa: F403
+from tests.conformance.test_rows_network import *  # noqa: F403
 from tests.conformance.test_transport import *  # noqa: F403
 from tests.conformance.test_traps import *  # noqa: F403
 from tests.container.conftest import MEMBER_MAC, VIP_MAC, member_network

@@ -11,6 +11,8 @@ from tests.conformance.target import Nic, RemoteFiles, Target
 from tests.conformance.test_api_0_5 import *  # noqa: F403
 from tests.conformance.test_checklist import *  # noqa: F403
 from tests.conformance.test_rows import *  # noqa: F403
+from tests.conformance.test_rows_files import *  # noqa: F403
+from tests.conformance.test_rows_network import *  # noqa: F403
 from tests.conformance.test_transport import *  # noqa: F403
 from tests.conformance.test_traps import *  # noqa: F403
 from tests.support import configdrive, lab
