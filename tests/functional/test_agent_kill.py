@@ -169,13 +169,14 @@ def killable(place: Place) -> Iterator[subprocess.Popen[str]]:
 
 
 def run(
-    process: subprocess.Popen[str], requests: list[Request], kill_at: int
+    process: subprocess.Popen[str], requests: list[Request], kill_at: int, *, at_start: bool = False
 ) -> tuple[list[int], bool]:
     """Let the helper serve; what was answered, and whether it was killed."""
     assert process.stdin is not None
     assert process.stdout is not None
     order = {
         "kill_at": kill_at,
+        "at_start": at_start,
         "requests": [
             [request.method, request.path, base64.b64encode(request.body).decode()]
             for request in requests
@@ -223,8 +224,8 @@ def test_kill_at_any_step_leaves_the_disk_whole(pair_place: Place) -> None:
     with killable(place) as process:
         while kills < KILLS_AT_STEPS:
             requests = source.some()
-            kill_at = dice.randint(1, 15 * len(requests))
-            statuses, killed = run(process, requests, kill_at)
+            kill_at = dice.randint(1, 20 * len(requests))
+            statuses, killed = run(process, requests, kill_at, at_start=dice.random() < 0.05)
             kills += killed
             try:
                 disk.judge(requests, statuses)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API without a server, killed at a chosen step of its work, again and again.
 
-Reads JSON lines {"kill_at", "requests": [[method, path, body in base64], ...]}. For each line a
-process of its own serves the requests and ends itself with SIGKILL right before step number
-`kill_at`; a step is an opened, created, renamed or removed file, or a program or a signal. The
-answer is {"statuses", "killed"}: what was answered before the end.
+Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}. For
+each line a process of its own serves the requests and ends itself with SIGKILL right before step
+number `kill_at`; a step is an opened, created, renamed or removed file, or a program or a signal.
+With `at_start` the steps count from the agent's start, which is a dozen of them, otherwise from the
+first request. The answer is {"statuses", "killed"}: what was answered before the end.
 """
 
 import argparse
@@ -78,9 +79,11 @@ def _run(order: dict[str, Any], app: Flask, context: Context) -> dict[str, Any]:
 def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> NoReturn:
     code = 1
     try:
-        # What an agent does at its start can be broken off, too.
-        _kill_at(order["kill_at"])
+        if order["at_start"]:
+            _kill_at(order["kill_at"])
         recovery.sweep(context)
+        if not order["at_start"]:
+            _kill_at(order["kill_at"])
         client = app.test_client()
         for method, path, body in order["requests"]:
             answer = client.open(path, method=method, data=base64.b64decode(body))
