@@ -12,6 +12,7 @@ from typing import Any
 HEAD_MAX_BYTES = 64 * 1024
 _END_OF_HEAD = b"\r\n\r\n"
 _CHUNK_BYTES = 64 * 1024
+_SPARE = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
 
 
 class ClientGone(OSError):
@@ -155,7 +156,11 @@ class Connection:
         return data
 
     def close(self) -> None:
-        """End it; what was written is still delivered."""
+        """End it; what was written is still delivered.
+
+        To be called by the thread in which it failed, if it did.
+        """
+        _forget_errors()
         with contextlib.suppress(OSError):
             self.sock.shutdown(socket.SHUT_WR)
             # Unread bytes would make the kernel reset the connection, and the client lose the
@@ -163,6 +168,17 @@ class Connection:
             self.sock.settimeout(0)
             socket.socket.recv(self.sock, _CHUNK_BYTES)
         self.sock.close()
+
+
+def _forget_errors() -> None:
+    """Empty the calling thread's list of errors in OpenSSL.
+
+    Python 3.13 leaves an error of the operating system there (`PySSL_SetError` returns early for
+    ERR_LIB_SYS). The next connection of the thread would be told it as its own, and be broken off.
+    """
+    with contextlib.suppress(ssl.SSLError):
+        # Fails, and is the one call that is documented in CPython to clear the list then.
+        _SPARE.set_ciphers("NONE")
 
 
 def address_of(peer: Any) -> str:
