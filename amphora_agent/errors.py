@@ -74,3 +74,63 @@ class CommandFailed(AgentError):
         super().__init__(message, output)
         self.returncode = returncode
         self.output = output
+
+
+class StepFailed(AgentError):
+    """A change of a load balancer did not get to its end, and was undone.
+
+    Attributes:
+        step: what failed, as an operator would call it.
+        refused: the new configuration was refused before anything had changed.
+        restored: the state before serves again; False when undoing it failed, too.
+    """
+
+    def __init__(self, step: str, details: str, *, refused: bool, restored: bool) -> None:
+        if refused:
+            outcome = "nothing has changed"
+        elif restored:
+            outcome = "everything is as before"
+        else:
+            outcome = "not everything could be put back; the agent tries again at its next start"
+        super().__init__(f"Could not {step}: {outcome}", details)
+        self.step = step
+        self.refused = refused
+        self.restored = restored
+
+
+class Problem(AgentError):
+    """What only API 2.0 tells, whose clients know every status code.
+
+    Attributes:
+        code: stable name, for programs.
+    """
+
+    code: ClassVar[str]
+
+
+class PreconditionFailed(Problem):
+    """The load balancer is not in the state that the request was made for."""
+
+    code = "precondition_failed"
+    http_status = 412
+
+
+class CertificateGone(Problem):
+    """The content of a certificate that is meant is not in the amphora."""
+
+    code = "certificate_gone"
+    http_status = 409
+
+
+class ManagedElsewhere(Problem):
+    """The load balancer came by API 1.0."""
+
+    code = "managed_by_1_0"
+    http_status = 409
+
+
+class WrongAmphora(Problem):
+    """The document is right, but not for the amphora as it was made and plugged."""
+
+    code = "wrong_amphora"
+    http_status = 409

@@ -56,6 +56,11 @@ def dhcp_unit(interface: str) -> str:
     return f"amphora-dhcp@{interface}.service"
 
 
+# Sends heartbeats to the controllers.
+HEARTBEAT_UNIT = "amphora-heartbeat.service"
+
+AGENT_UNIT = "amphora-agent.service"
+
 # Runs VRRP for the amphora of a pair.
 KEEPALIVED_UNIT = "octavia-keepalived.service"
 
@@ -73,11 +78,13 @@ class Layout:
         base: `[haproxy_amphora] base_path`.
         certs: `[haproxy_amphora] base_cert_dir`.
         interfaces: `[amphora_agent] agent_server_network_dir`.
+        netns: name of the namespace in which everything runs.
     """
 
     base: Path = BASE_PATH
     certs: Path = BASE_CERT_DIR
     interfaces: Path = INTERFACES_DIR
+    netns: str = NETNS
 
     @property
     def longest_socket_path(self) -> int:
@@ -206,6 +213,40 @@ class Layout:
     def cert_dir(self, lb_id: str) -> Path:
         """Certificates of one load balancer."""
         return self.certs / lb_id
+
+    def kept_certificate(self, lb_id: str, sha256: str) -> Path:
+        """A certificate of one of the last revisions of a load balancer, by its content."""
+        return self.cert_dir(lb_id) / "kept" / f"{sha256}.pem"
+
+    def revisions_dir(self, lb_id: str) -> Path:
+        """What API 2.0 made of a load balancer, one file for each time."""
+        return self.base / "revisions" / lb_id
+
+    def revision(self, lb_id: str, number: int) -> Path:
+        """One revision of a load balancer."""
+        return self.revisions_dir(lb_id) / f"{number}.json"
+
+    @property
+    def transactions_dir(self) -> Path:
+        """Changes of load balancers that are under way, a directory for each."""
+        return self.base / "transactions"
+
+    def transaction_dir(self, lb_id: str) -> Path:
+        """What a change under way needs to be undone, but for secrets."""
+        return self.transactions_dir / lb_id
+
+    def journal(self, lb_id: str) -> Path:
+        """Tells of a change under way how to undo it."""
+        return self.transaction_dir(lb_id) / "journal.json"
+
+    @property
+    def secrets_transactions_dir(self) -> Path:
+        """The same of secrets: on the file system of certificates, which is RAM."""
+        return self.certs / "transactions"
+
+    def secrets_transaction_dir(self, lb_id: str) -> Path:
+        """The secrets of a change under way."""
+        return self.secrets_transactions_dir / lb_id
 
     def interface_file(self, name: str) -> Path:
         """Desired state of one interface of the namespace."""

@@ -6,6 +6,7 @@ from pathlib import Path
 from amphora_agent.operations.context import Context
 from amphora_agent.settings import Settings
 from amphora_agent.system.announcer import PacketAnnouncer
+from amphora_agent.system.evidence import ProgramEvidence
 from amphora_agent.system.haproxy import HaproxyProgram
 from amphora_agent.system.host import LinuxHost
 from amphora_agent.system.keepalived import KeepalivedProgram
@@ -32,4 +33,6 @@ def build_context(
         host=LinuxHost(loaded.haproxy_cmd, netns),
         nftables=NftProgram(netns),
         announcer=PacketAnnouncer(netns),
+        evidence=ProgramEvidence(netns),
+        netns=netns,
     )

@@ -24,7 +24,7 @@ from amphora_agent.balancer.document import (
     SessionPersistence,
 )
 from amphora_agent.balancer.values import Address, Granularity
-from amphora_agent.layout import NETNS, Layout
+from amphora_agent.layout import Layout
 
 _SCHEDULERS = {
     Algorithm.ROUND_ROBIN: "wrr",
@@ -104,7 +104,7 @@ def config(document: LoadBalancer, listener: Listener, layout: Layout) -> str:
         "lvs.conf.j2",
         balancer_id=document.id,
         listener=listener,
-        netns=NETNS,
+        netns=layout.netns,
         pool=pool,
         has_members=pool is not None and pool.protocol in _LVS,
         scheduler=None if pool is None else _SCHEDULERS[pool.algorithm],

@@ -227,9 +227,12 @@ def _reload(context: Context, lb_id: str) -> None:
     # says why it goes on with the old one.
     peer = render.peer_name(context.settings.amphora_id)
     context.haproxy.check((layout.haproxy_config(lb_id), layout.user_group), peer)
+    _await_master(context, lb_id)
     before = running.worker(context, lb_id)
     loaded = running.stored(context, lb_id)
     _save_server_state(context, lb_id, loaded)
+    # If the agent dies now, the next one would take what is still to come for what runs.
+    running.forget(context, lb_id)
     context.haproxy.reload(layout.master_socket(lb_id))
     # An older master answers before the new worker serves.
     deadline = time.monotonic() + _RELOAD_TIMEOUT_S
@@ -244,6 +247,26 @@ def _reload(context: Context, lb_id: str) -> None:
         returncode=None,
         output=f"`journalctl -u {haproxy_unit(lb_id)}` says why",
     )
+
+
+def _await_master(context: Context, lb_id: str) -> None:
+    """Wait for a reload that an agent before has asked for, and was killed.
+
+    Its worker would be taken for that of the next reload. The master answers when it has loaded.
+
+    Raises:
+        AgentError: it does not answer.
+    """
+    deadline = time.monotonic() + _RELOAD_TIMEOUT_S
+    while True:
+        try:
+            context.haproxy.query(context.settings.layout.master_socket(lb_id), "show proc")
+        except AgentError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RELOAD_POLL_S)
+        else:
+            return
 
 
 def _save_server_state(context: Context, lb_id: str, loaded: Loaded) -> None:

@@ -15,12 +15,14 @@ deletion takes the VIP from neither amphora, and the next listener has it at onc
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from amphora_agent import render
+from amphora_agent.layout import Layout
 from amphora_agent.models import Topology
 from amphora_agent.operations import inventory
 from amphora_agent.operations.context import Context
-from amphora_agent.system import files
+from amphora_agent.system.disk import Disk
 
 # keepalived runs the first, which reads the others.
 _PROGRAM = 0o755
@@ -51,11 +53,11 @@ def write(context: Context, *, lvs_comes: bool = False) -> None:
         }
         for path, text in parts.items():
             if text is None:
-                files.remove(path)
+                context.disk.remove(path)
             else:
-                files.write_if_different(path, text.encode(), mode=_PART)
+                _write(context.disk, path, text.encode(), _PART)
         program = render.check_script(layout.check_scripts_dir)
-        files.write_if_different(layout.check_script, program.encode(), mode=_PROGRAM)
+        _write(context.disk, layout.check_script, program.encode(), _PROGRAM)
 
 
 def refresh(context: Context, *, lvs_comes: bool = False) -> None:
@@ -69,6 +71,11 @@ def refresh(context: Context, *, lvs_comes: bool = False) -> None:
         write(context, lvs_comes=lvs_comes)
 
 
+def paths(layout: Layout) -> tuple[Path, ...]:
+    """Where they lie."""
+    return (layout.check_script, layout.lvs_check_script, layout.haproxy_check_script)
+
+
 def haproxy_part(sockets: Sequence[str] | None, *, has_lvs: bool) -> str | None:
     """The script about haproxy; None if there is to be none.
 
@@ -78,3 +85,9 @@ def haproxy_part(sockets: Sequence[str] | None, *, has_lvs: bool) -> str | None:
     if sockets is None and has_lvs:
         return None
     return render.haproxy_check_script(sockets)
+
+
+def _write(disk: Disk, path: Path, content: bytes, mode: int) -> None:
+    """One that is as it should be is not touched."""
+    if disk.read(path) != (content, mode):
+        disk.write(path, content, mode)

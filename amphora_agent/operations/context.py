@@ -8,9 +8,12 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from amphora_agent.layout import NETNS
 from amphora_agent.operations.counters import Counters
 from amphora_agent.settings import Settings
 from amphora_agent.system.announcer import Announcer
+from amphora_agent.system.disk import Disk, LocalDisk
+from amphora_agent.system.evidence import Evidence, ProgramEvidence
 from amphora_agent.system.handshakes import Failures
 from amphora_agent.system.haproxy import Haproxy
 from amphora_agent.system.host import Host
@@ -57,7 +60,11 @@ class Locks:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Context:
-    """The agent's settings, its hold on the machine, and what it remembers while it runs."""
+    """The agent's settings, its hold on the machine, and what it remembers while it runs.
+
+    Attributes:
+        netns: name of the amphora's namespace.
+    """
 
     store: SettingsStore
     services: Services
@@ -67,6 +74,9 @@ class Context:
     nftables: Nftables
     announcer: Announcer
     host: Host
+    evidence: Evidence = field(default_factory=lambda: ProgramEvidence(NETNS))
+    netns: str = NETNS
+    disk: Disk = field(default_factory=LocalDisk)
     locks: Locks = field(default_factory=Locks)
     counters: Counters = field(default_factory=Counters)
     handshakes: Failures = field(default_factory=lambda: Failures(time.monotonic))

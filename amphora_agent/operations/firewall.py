@@ -18,7 +18,7 @@ from amphora_agent.system import files
 
 LOG = logging.getLogger(__name__)
 
-_LOCK = "firewall"
+LOCK = "firewall"
 _CLOSED: tuple[FirewallRule, ...] = ()
 
 
@@ -31,7 +31,7 @@ def store_and_load(context: Context, rules: tuple[FirewallRule, ...]) -> None:
     Raises:
         AgentError: nft failed or refused them; those before are still in force and in the file.
     """
-    with context.locks.hold(_LOCK):
+    with context.locks.hold(LOCK):
         _store_and_load(context, rules)
 
 
@@ -44,23 +44,32 @@ def load(context: Context) -> None:
     Raises:
         AgentError: nft failed, or refused the rules.
     """
+    with context.locks.hold(LOCK):
+        load_held(context)
+
+
+def load_held(context: Context) -> None:
+    """The same, for who holds `LOCK`.
+
+    Raises:
+        AgentError: see load.
+    """
     path = context.settings.layout.vip_rules
-    with context.locks.hold(_LOCK):
-        try:
-            stored = path.read_text(encoding="utf-8")
-        except FileNotFoundError:
-            if _is_sriov(context):
-                _store_and_load(context, _CLOSED)
-            return
-        except UnicodeDecodeError:
-            # No text of ours; nft will say so.
-            stored = path.read_text(encoding="utf-8", errors="replace")
-        try:
-            context.nftables.load(stored)
-        except AgentError:
-            if _is_sriov(context):
-                context.nftables.load(render.vip_firewall(_CLOSED))
-            raise
+    try:
+        stored = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        if is_sriov(context):
+            _store_and_load(context, _CLOSED)
+        return
+    except UnicodeDecodeError:
+        # No text of ours; nft will say so.
+        stored = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        context.nftables.load(stored)
+    except AgentError:
+        if is_sriov(context):
+            context.nftables.load(render.vip_firewall(_CLOSED))
+        raise
 
 
 def masquerade(
@@ -91,7 +100,8 @@ def _store_and_load(context: Context, rules: tuple[FirewallRule, ...]) -> None:
     files.rename(layout.vip_rules_new, layout.vip_rules)
 
 
-def _is_sriov(context: Context) -> bool:
+def is_sriov(context: Context) -> bool:
+    """Whether the VIP's NIC was plugged as one that Neutron does not guard."""
     plug = plugged.vip_nic(context)
     return plug is not None and plug.vip is not None and plug.vip.is_sriov
 
@@ -101,7 +111,7 @@ def _masquerade(
 ) -> None:
     try:
         text = render.masquerade(interface, ip_versions, change=change, track_tcp=sriov)
-        with context.locks.hold(_LOCK):
+        with context.locks.hold(LOCK):
             context.nftables.load(text)
     except (AgentError, OSError) as exc:
         LOG.warning(

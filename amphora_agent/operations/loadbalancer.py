@@ -27,7 +27,7 @@ def upload(context: Context, amphora_id: str, lb_id: str, content: bytes) -> str
 
     def prepare(new: Path) -> None:
         if not apply.needs_no_check(context, lb_id, text):
-            _check(context, new, render.peer_name(amphora_id))
+            check(context, new, render.peer_name(amphora_id))
         environment = render.haproxy_environment(amphora_id).encode()
         files.write_if_different(layout.haproxy_environment(lb_id), environment, mode=0o644)
         apply.forget_server_state(context, lb_id)
@@ -115,7 +115,7 @@ def _not_found(lb_id: str) -> NotFound:
     return NotFound("Loadbalancer Not Found", f"no haproxy configuration was uploaded for {lb_id}")
 
 
-def _check(context: Context, new: Path, peer_name: str) -> None:
+def check(context: Context, new: Path, peer_name: str) -> None:
     """Let haproxy read a configuration.
 
     Raises:

@@ -4,6 +4,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from amphora_agent.operations import transaction
 from amphora_agent.operations.context import Context
 from amphora_agent.system import files
 
@@ -11,9 +12,11 @@ from amphora_agent.system import files
 def sweep(context: Context) -> None:
     """Remove files that were being written when the agent was killed; they may hold secrets.
 
-    To be called before the first request. Everything else that a request can leave half done is
-    completed by the same request, which the controller repeats.
+    To be called before the first request. A change by API 2.0 is undone, or ended if it was done;
+    everything else that a request can leave half done is completed by the same request, which the
+    controller repeats.
     """
+    transaction.recover(context)
     for directory in _directories(context):
         for path in directory.glob(".*"):
             if files.is_temporary(path):

@@ -11,7 +11,7 @@ from amphora_agent.operations import check_scripts, staging
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.digest import md5sum
 
-_LOCK = "vrrp"
+LOCK = "vrrp"
 _DONE = {Action.START: "started", Action.STOP: "stopped", Action.RELOAD: "reloaded"}
 
 
@@ -24,7 +24,7 @@ def upload(context: Context, content: bytes) -> str:
     Raises:
         InvalidRequest: keepalived refuses it; the details are its words.
     """
-    with context.locks.hold(_LOCK):
+    with context.locks.hold(LOCK):
         config = context.settings.layout.keepalived_config
         text = validate.utf8(content, config.name)
         check_scripts.write(context)
@@ -42,7 +42,7 @@ def act(context: Context, action: Action) -> str:
         AgentError: nothing was uploaded, or the service manager or keepalived failed.
     """
     problem = f"Failed to {action} octavia-keepalived service"
-    with context.locks.hold(_LOCK):
+    with context.locks.hold(LOCK):
         config = context.settings.layout.keepalived_config
         if action is not Action.STOP and not config.exists():
             raise AgentError(problem, "no configuration was uploaded: PUT vrrp/upload comes first")

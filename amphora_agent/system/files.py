@@ -91,6 +91,19 @@ def rename(source: Path, target: Path) -> None:
     sync_directory(target.parent)
 
 
+def link(source: Path, target: Path) -> None:
+    """Give a file a second name on the same file system, durably.
+
+    Whoever replaces the file by its first name, as everything here does, leaves the second one
+    with the content and the mode that there were.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+    """
+    os.link(source, target)
+    sync_directory(target.parent)
+
+
 def remove(path: Path) -> bool:
     """Remove a file; False when there was none."""
     try:

@@ -24,6 +24,14 @@ class Nftables(Protocol):
             AgentError: it could not be asked; what was in force still is.
         """
 
+    def check(self, rules: str) -> None:
+        """See whether rules would be taken; nothing changes.
+
+        Raises:
+            Refused: nft or the kernel would not take them; the details are its own words.
+            AgentError: it could not be asked.
+        """
+
 
 class NftProgram:
     """The installed nft.
@@ -37,13 +45,23 @@ class NftProgram:
 
     def load(self, rules: str) -> None:
         """See Nftables."""
+        self._run(rules)
+
+    def check(self, rules: str) -> None:
+        """See Nftables."""
+        self._run(rules, "--check")
+
+    def _run(self, rules: str, *options: str) -> None:
         try:
             # A process starts in the network namespace of the thread that starts it. nft hands
             # the whole text to the kernel in one transaction.
             done = namespace.call(
                 self._netns,
                 lambda: process.run(
-                    ["nft", "-f", "-"], timeout_s=_TIMEOUT_S, check=False, stdin=rules.encode()
+                    ["nft", *options, "-f", "-"],
+                    timeout_s=_TIMEOUT_S,
+                    check=False,
+                    stdin=rules.encode(),
                 ),
             )
         except OSError as exc:

@@ -335,6 +335,10 @@ class Spoiling:
         """See Nftables."""
         self.nftables.load(f"{rules}nonsense\n")
 
+    def check(self, rules: str) -> None:
+        """See Nftables."""
+        self.nftables.check(f"{rules}nonsense\n")
+
 
 def test_firewall_that_nft_refuses_changes_nothing(wire: Wire) -> None:
     """The rules before stay in force and in the file, and the error has nft's words."""

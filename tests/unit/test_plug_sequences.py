@@ -58,8 +58,10 @@ class NoServices:
 class Silent:
     """Takes rule sets and announcements, which are tried elsewhere, and does nothing."""
 
-    def load(self, text: str) -> None:
+    def load(self, rules: str) -> None:
         """See amphora_agent.system.nftables.Nftables."""
+
+    check = load
 
     def announce(self, interface: str, addresses: Collection[IPAddress]) -> None:
         """See amphora_agent.system.announcer.Announcer."""
