@@ -114,6 +114,22 @@ def check_server_certificate(pem: bytes) -> None:
         raise _refused(_why_unusable(exc, pem)) from exc
 
 
+def check_pair(pem: bytes) -> None:
+    """Check that a PEM text begins with a certificate and holds its unencrypted key.
+
+    Raises:
+        ConfigError: it does not; `details` says why.
+    """
+    if not _CERTIFICATE.search(pem):
+        raise _refused("there is no certificate in it")
+    if not _PRIVATE_KEY.search(pem):
+        raise _refused("there is no private key in it")
+    try:
+        _load_from_memory(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), pem)
+    except ssl.SSLError as exc:
+        raise _refused(_why_unusable(exc, pem)) from exc
+
+
 # X509_V_ERR_CERT_NOT_YET_VALID of OpenSSL, which looks at the dates after everything else.
 _NOT_YET_VALID = 9
 
