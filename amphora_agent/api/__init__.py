@@ -4,12 +4,14 @@
 Octavia's controllers ask `GET //` for the version and expect JSON in every answer; a 404 that is
 not JSON makes them ask again for ten minutes.
 
-Two versions are served side by side. In 0.5, which controllers before Train speak, there is one
-haproxy for each listener, so that paths name listeners where 1.0 names load balancers; the rest is
-the same.
+Versions 0.5 and 1.0 are served side by side, and 2.0 beside them (see v2). In 0.5, which
+controllers before Train speak, there is one haproxy for each listener, so that paths name listeners
+where 1.0 names load balancers; the rest is the same.
 """
 
 import logging
+from collections.abc import Callable
+from typing import TypeVar
 
 from flask import Blueprint, Flask, Request, Response, request
 from werkzeug.exceptions import HTTPException, InternalServerError, RequestEntityTooLarge
@@ -25,12 +27,15 @@ from amphora_agent.api import (
     metrics,
     plugs,
     request_fields,
+    v2,
     vrrp,
 )
 from amphora_agent.api.responses import reply
 from amphora_agent.errors import AgentError, MalformedRequest
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.details import API_VERSION
+
+E = TypeVar("E", bound=Exception)
 
 LOG = logging.getLogger(__name__)
 
@@ -78,10 +83,11 @@ def create_app(context: Context, *, body_max_bytes: int = BODY_MAX_BYTES) -> Fla
     metrics.count_requests(app, context)
     # Flask's own way to put something around an application.
     app.wsgi_app = request_fields.marked(app.wsgi_app)  # type: ignore[assignment,method-assign]
-    app.register_error_handler(AgentError, _agent_error)
-    app.register_error_handler(OSError, _system_error)
-    app.register_error_handler(HTTPException, _http_error)
-    app.register_error_handler(Exception, _unexpected)
+    app.register_blueprint(v2.blueprint(context), url_prefix=v2.PREFIX)
+    app.register_error_handler(AgentError, _by_version(_agent_error))
+    app.register_error_handler(OSError, _by_version(_system_error))
+    app.register_error_handler(HTTPException, _by_version(_http_error))
+    app.register_error_handler(Exception, _by_version(_unexpected))
     return app
 
 
@@ -105,6 +111,15 @@ def _register(app: Flask, version: str, *blueprints: Blueprint) -> None:
         # A dot in the name is Flask's own separator.
         name = f"{blueprint.name}-{version.replace('.', '-')}"
         app.register_blueprint(blueprint, url_prefix=f"/{version}", name=name)
+
+
+def _by_version(answer: Callable[[E], Response]) -> Callable[[E], Response]:
+    """A handler of errors that leaves those of API 2.0 to it."""
+
+    def handler(error: E) -> Response:
+        return v2.answer_to(error) if v2.serves(request.path) else answer(error)
+
+    return handler
 
 
 def _agent_error(error: AgentError) -> Response:

@@ -42,6 +42,7 @@ class Revision(Struct, frozen=True, kw_only=True):
         of: the revision that a roll-back took up.
         document: without contents of certificates, and with the password of VRRP.
         files: SHA-256 of what was written by path; None for what must not be there.
+        memory_kb: what haproxy was rendered for.
     """
 
     revision: Annotated[int, Meta(ge=1)]
@@ -50,6 +51,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     of: int | None = None
     document: LoadBalancer
     files: dict[str, str | None]
+    memory_kb: Annotated[int, Meta(ge=0)]
 
 
 class Summary(Struct, frozen=True, kw_only=True):

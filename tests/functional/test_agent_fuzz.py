@@ -224,7 +224,9 @@ def test_fuzz_answers_and_writes_where_it_may(
 ) -> None:
     """20,000 odd requests get sane answers, log no traceback and write nothing elsewhere."""
     caplog.set_level(logging.ERROR)
-    rules = sorted({rule.rule for rule in client.application.url_map.iter_rules()})
+    # 2.0 has other answers, and a fuzz of its own.
+    every = {rule.rule for rule in client.application.url_map.iter_rules()}
+    rules = sorted(rule for rule in every if not rule.startswith("/2.0/"))
     statuses: Counter[int] = Counter()
     seen = client.application.extensions["routes seen"]
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API without a server, killed at a chosen step of its work, again and again.
 
-Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}. For
-each line a process of its own serves the requests and ends itself with SIGKILL right before step
+Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}; a
+body for API 2.0 is JSON. For each line a process of its own serves the requests and ends itself with SIGKILL right before step
 number `kill_at`; a step is an opened, created, renamed or removed file, or a program or a signal.
 With `at_start` the steps count from the agent's start, which is a dozen of them, otherwise from the
 first request. The answer is {"statuses", "killed"}: what was answered before the end.
@@ -24,6 +24,7 @@ from flask import Flask
 
 from amphora_agent import settings
 from amphora_agent.api import create_app
+from amphora_agent.api.v2 import views
 from amphora_agent.operations import recovery
 from amphora_agent.operations.context import Context
 from amphora_agent.wiring import build_context
@@ -31,11 +32,15 @@ from tests.support.services import ProcessServices
 
 _STEPS = frozenset(
     {
-        *("open", "tempfile.mkstemp", "os.chmod", "os.mkdir", "os.remove", "os.rename"),
+        *("open", "tempfile.mkstemp", "os.chmod", "os.link", "os.mkdir", "os.remove", "os.rename"),
         *("os.rmdir", "os.kill", "os.listdir", "os.scandir", "shutil.rmtree"),
         *("subprocess.Popen", "socket.connect"),
     }
 )
+
+
+# Otherwise every child would load them anew, and most steps were reading of modules.
+_LOADED = (views,)
 
 
 def main() -> None:
@@ -86,7 +91,12 @@ def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> 
             _kill_at(order["kill_at"])
         client = app.test_client()
         for method, path, body in order["requests"]:
-            answer = client.open(path, method=method, data=base64.b64decode(body))
+            answer = client.open(
+                path,
+                method=method,
+                data=base64.b64decode(body),
+                content_type="application/json" if path.startswith("/2.0/") else None,
+            )
             os.write(writer, b"%d\n" % answer.status_code)
         code = 0
     finally:

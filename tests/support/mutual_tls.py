@@ -7,6 +7,7 @@ import socket
 import ssl
 import uuid
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -69,11 +70,13 @@ class Client:
         path: str,
         body: bytes | None = None,
         *,
+        headers: Mapping[str, str] | None = None,
         tls: ssl.TLSVersion | None = None,
     ) -> Answer:
         """One request on a connection of its own; as Octavia, without SNI, the UUID as the name.
 
         Args:
+            headers: besides those that every request has.
             tls: the only TLS version that the client speaks; None leaves it the choice.
 
         Raises:
@@ -87,12 +90,12 @@ class Client:
             with self.inside.entered():
                 connection.connect()
             certificate = self._certificate(connection)
-            connection.request(method, path, body)
+            connection.request(method, path, body, dict(headers or {}))
             response = connection.getresponse()
-            headers = {name.lower(): value for name, value in response.getheaders()}
+            found = {name.lower(): value for name, value in response.getheaders()}
             return Answer(
                 status=response.status,
-                headers=headers,
+                headers=found,
                 body=response.read(),
                 certificate=certificate,
             )

@@ -88,10 +88,11 @@ def nameless(path: str) -> str:
 
 
 def served(app: Flask) -> dict[Route, Callable[..., Any]]:
-    """Every route of the application and what answers it."""
+    """Every route and what answers it; 2.0 has a page of its own."""
     return {
         (method, nameless(rule.rule)): app.view_functions[rule.endpoint]
         for rule in app.url_map.iter_rules()
+        if not rule.rule.startswith("/2.0/")
         for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}
     }
 
