@@ -69,7 +69,7 @@ def problem(answer: Answer) -> dict[str, Any]:
 
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
     """Every file of the agent, but for those that running programs write."""
-    running = (".pid", ".sock", ".log", "servers-state")
+    running = (".pid", ".sock", ".log", "servers-state", "running.json")
     return {
         str(path.relative_to(directory)): (path.read_bytes(), path.stat().st_mode)
         for path in sorted(directory.rglob("*"))

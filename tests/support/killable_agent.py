@@ -29,6 +29,7 @@ from amphora_agent.operations import recovery
 from amphora_agent.operations.context import Context
 from amphora_agent.wiring import build_context
 from tests.support.services import ProcessServices
+from tests.support.small_host import small
 
 _STEPS = frozenset(
     {
@@ -50,11 +51,13 @@ def main() -> None:
     parser.add_argument("--netns", required=True)
     arguments = parser.parse_args()
     loaded = settings.load(arguments.config_file)
-    context = build_context(
-        loaded,
-        services=ProcessServices(loaded.layout, arguments.netns, loaded.haproxy_cmd),
-        netns=arguments.netns,
-        config_file=arguments.config_file,
+    context = small(
+        build_context(
+            loaded,
+            services=ProcessServices(loaded.layout, arguments.netns, loaded.haproxy_cmd),
+            netns=arguments.netns,
+            config_file=arguments.config_file,
+        )
     )
     # The processes below begin where an agent is ready to serve. What they would all do again, and
     # what Flask puts off to the first request, takes longer than most of what is to be killed.
