@@ -155,5 +155,8 @@ def test_request_that_comes_again_waits_and_gets_the_same_answer(
         assert answers[0].headers["etag"] == answers[1].headers["etag"]
         # Whether it came before or after the second upload, there was a configuration by then.
         assert reload.result().status == 202
-    assert gate.lines() == ["begin", "end"] * 2
+    # Never two at once. The second upload needs no check if the reload has come before it: haproxy
+    # runs the very same text by then.
+    checks = gate.lines()
+    assert checks == ["begin", "end"] * (len(checks) // 2)
     assert client.request("DELETE", f"/1.0/listeners/{SLOW}").status == 200
