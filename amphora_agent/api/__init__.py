@@ -40,7 +40,6 @@ E = TypeVar("E", bound=Exception)
 LOG = logging.getLogger(__name__)
 
 LEGACY_API_VERSION = "0.5"
-OPERATORS_API_VERSION = "2.0"
 
 # Large enough for several thousand listeners.
 BODY_MAX_BYTES = 16 * 1024 * 1024
@@ -79,7 +78,6 @@ def create_app(context: Context, *, body_max_bytes: int = BODY_MAX_BYTES) -> Fla
         legacy.blueprint(context),
         loadbalancers.blueprint(context, "listeners"),
     )
-    _register(app, OPERATORS_API_VERSION, metrics.blueprint(context))
     metrics.count_requests(app, context)
     # Flask's own way to put something around an application.
     app.wsgi_app = request_fields.marked(app.wsgi_app)  # type: ignore[assignment,method-assign]

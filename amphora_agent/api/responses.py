@@ -24,11 +24,9 @@ def array(items: list[Any]) -> Response:
     return Response(msgspec.json.encode(items), mimetype="application/json")
 
 
-def text(
-    content: bytes, etag: str | None = None, *, content_type: str = "text/plain; charset=UTF-8"
-) -> Response:
+def text(content: bytes, etag: str | None = None) -> Response:
     """Text, such as a stored file, byte for byte."""
-    return _with_etag(Response(content, content_type=content_type), etag)
+    return _with_etag(Response(content, content_type="text/plain; charset=UTF-8"), etag)
 
 
 def _with_etag(response: Response, etag: str | None) -> Response:

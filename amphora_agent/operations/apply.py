@@ -20,6 +20,7 @@ from amphora_agent.hitless import Commands, Held, Reload, Step
 from amphora_agent.layout import haproxy_unit
 from amphora_agent.operations import running
 from amphora_agent.operations.context import Context
+from amphora_agent.operations.counters import Event
 from amphora_agent.showstat import Worker
 from amphora_agent.system import files
 
@@ -64,6 +65,12 @@ def haproxy(context: Context, lb_id: str) -> Outcome:
     if not context.services.is_active(haproxy_unit(lb_id)):
         start(context, lb_id)
         return Outcome(kind=Did.STARTED, details="haproxy started")
+    outcome = _change(context, lb_id)
+    context.counters.add(Event.APPLY, outcome.kind)
+    return outcome
+
+
+def _change(context: Context, lb_id: str) -> Outcome:
     plan = _plan(context, lb_id)
     if isinstance(plan, _Known):
         forget_server_state(context, lb_id)
@@ -85,7 +92,10 @@ def start(context: Context, lb_id: str) -> None:
     unit = haproxy_unit(lb_id)
     ran = context.services.is_active(unit)
     context.services.start(unit)
-    if not ran and (found := running.worker(context, lb_id)):
+    if ran:
+        return
+    context.counters.add(Event.APPLY, Did.STARTED)
+    if found := running.worker(context, lb_id):
         running.remember(context, lb_id, found[0], running.stored(context, lb_id))
 
 

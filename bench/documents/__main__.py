@@ -66,7 +66,7 @@ def document(listeners: int, timeout_ms: int) -> Document:
                 "connection_limit": 50,
             }
         )
-        members = [documents.member(first + one, 8081) for one in range(_MEMBERS)]
+        members = [documents.member(first + one, 8081 + one) for one in range(_MEMBERS)]
         made["pools"].append({"id": pool, "protocol": "HTTP", "members": members})
     return made
 

@@ -10,6 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from amphora_agent import __version__
 from amphora_agent.system.handshakes import Cause
 from tests.functional.conftest import Place
+from tests.functional.haproxy_configs import listener_config
 from tests.support import waiting
 from tests.support.mutual_tls import Client, RefusedError
 
@@ -62,6 +63,27 @@ def test_handshake_failures_are_counted_by_cause(agent: Place, controller: Clien
 
     grown = {key: value - before[key] for key, value in after.items() if value != before[key]}
     assert grown == {(Cause.UNKNOWN_CA,): 1, (Cause.NO_CERTIFICATE,): 1}
+
+
+def test_applies_are_counted_by_kind(agent: Place, controller: Client) -> None:
+    """A start, a reload for nothing and one for another weight are each one of their kind."""
+
+    def bring(config: bytes) -> None:
+        paths = (f"{agent.amphora_id}/{LB_ID}/haproxy", f"{LB_ID}/reload")
+        for path, body in zip(paths, (config, b""), strict=True):
+            answer = controller.request("PUT", f"/1.0/loadbalancer/{path}", body)
+            assert answer.status == 202, answer.body
+
+    config = listener_config(agent.base, LB_ID, vip="127.0.0.1", ports={"one": 8081})
+    bring(config)
+    bring(config)
+    bring(config.replace(b"weight 1", b"weight 2"))
+    assert scrape(controller)["amphora_applies"] == {
+        ("started",): 1,
+        ("nothing",): 1,
+        ("commands",): 1,
+    }
+    assert controller.request("DELETE", f"/1.0/listeners/{LB_ID}").status == 200
 
 
 def test_certificates_have_days_left(agent: Place, controller: Client) -> None:

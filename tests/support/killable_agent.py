@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API without a server, killed at a chosen step of its work, again and again.
 
-Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}; a
-body for API 2.0 is JSON. For each line a process of its own serves the requests and ends itself with SIGKILL right before step
-number `kill_at`; a step is an opened, created, renamed or removed file, or a program or a signal.
-With `at_start` the steps count from the agent's start, which is a dozen of them, otherwise from the
-first request. The answer is {"statuses", "killed"}: what was answered before the end.
+Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}; a body
+for API 2.0 is JSON. For each line a process of its own serves the requests and ends itself with
+SIGKILL right before step number `kill_at`; a step is an opened, created, renamed or removed file,
+or a program or a signal. With `at_start` the steps count from the agent's start, which is a dozen
+of them, otherwise from the first request. The answer is {"statuses", "killed"}: what was answered
+before the end.
 """
 
 import argparse

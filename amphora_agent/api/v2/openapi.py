@@ -8,7 +8,7 @@ import msgspec
 
 from amphora_agent.api.v2 import problems
 from amphora_agent.api.v2.problems import KINDS, MEDIA_TYPE, Problem
-from amphora_agent.api.v2.routes import JSON, PREFIX, ROUTES, Route
+from amphora_agent.api.v2.routes import JSON, METRICS, PREFIX, ROUTES, Route
 from amphora_agent.balancer import values
 from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.health import Health
@@ -106,6 +106,8 @@ def _success(route: Route, status: int, name: str | None) -> Json:
     answered: Json = {"type": "object"} if name is None else _reference(name)
     if route.media_type == "application/gzip":
         answered = {}
+    if route.media_type == METRICS:
+        answered = {"type": "string"}
     if route.dry_run and status == 200:
         answered = {"oneOf": [answered, _reference("DryRun")]}
     response["content"] = {route.media_type: {"schema": answered}}

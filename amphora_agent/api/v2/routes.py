@@ -6,6 +6,7 @@ from dataclasses import dataclass
 PREFIX = "/2.0"
 
 JSON = "application/json"
+METRICS = "text/plain; version=0.0.4; charset=utf-8"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -116,6 +117,14 @@ ROUTES = (
         operation="get_health",
         summary="How each part is, and why",
         success=((200, "Health"),),
+    ),
+    Route(
+        method="GET",
+        path="/metrics",
+        operation="get_metrics",
+        summary="The agent's own metrics, for a Prometheus server",
+        success=((200, None),),
+        media_type=METRICS,
     ),
     Route(
         method="GET",

@@ -9,12 +9,13 @@ from flask import Response, request
 from werkzeug.exceptions import UnsupportedMediaType
 
 from amphora_agent.api.v2 import openapi
+from amphora_agent.api.v2.routes import METRICS
 from amphora_agent.balancer import checks, conditions, revision
 from amphora_agent.balancer.checks import InvalidDocument, Problem
 from amphora_agent.balancer.conditions import Condition
 from amphora_agent.balancer.revision import Current, RollBack
 from amphora_agent.errors import InvalidRequest
-from amphora_agent.operations import balancer, health, revisions, support_bundle
+from amphora_agent.operations import balancer, health, metrics, revisions, support_bundle
 from amphora_agent.operations.context import Context
 
 _YES_OR_NO = {"": True, "1": True, "true": True, "0": False, "false": False}
@@ -68,6 +69,10 @@ def _health(context: Context) -> Response:
     return _json(200, health.health(context))
 
 
+def _metrics(context: Context) -> Response:
+    return Response(metrics.exposition(context), content_type=METRICS)
+
+
 def _support_bundle(context: Context) -> Response:
     response = Response(support_bundle.bundle(context), content_type="application/gzip")
     response.headers["Content-Disposition"] = 'attachment; filename="amphora-support.tar.gz"'
@@ -91,6 +96,7 @@ VIEWS: Mapping[str, Callable[..., Response]] = {
     "get_revision": _past,
     "roll_back": _roll_back,
     "get_health": _health,
+    "get_metrics": _metrics,
     "get_support_bundle": _support_bundle,
     "get_schema": _schema,
     "get_openapi": _openapi,
