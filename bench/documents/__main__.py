@@ -96,6 +96,8 @@ def measure(authorities: pki.Pki, listeners: int, rounds: int) -> list[list[floa
             changed = config.replace(
                 f"timeout client {timeout_ms}", f"timeout client {timeout_ms + 1}"
             )
+            if changed == config:
+                sys.exit("the configuration does not have the time in it that was asked for")
             found[3].append(_upload(place, client, changed.encode()))
         client.request("DELETE", path)
     return found
