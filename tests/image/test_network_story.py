@@ -73,9 +73,10 @@ class Members:
 @pytest.fixture(scope="module")
 def members(plan: Plan) -> Iterator[Members]:
     inside = plan.networks.namespace
-    one, two = plan.networks.add_member_address(21), plan.networks.add_member_address(22)
-    three = plan.networks.add_member_address(23)
     with ExitStack() as running, ExitStack() as second:
+        one, two, three = (
+            running.enter_context(plan.networks.member_address(host)) for host in (21, 22, 23)
+        )
         running.enter_context(http_member(inside, "one", one))
         running.enter_context(http_member(inside, "two", two))
         running.enter_context(udp_member(inside, "one", one, UDP_PORT))

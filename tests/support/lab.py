@@ -49,6 +49,16 @@ class Lab:
         self.namespace.add_address(VIP_BRIDGE, address)
         return address.ip
 
+    @contextmanager
+    def member_address(self, host: int) -> Iterator[IPv4Address]:
+        """The same for a while: several stories share the networks."""
+        address = self.add_member_address(host)
+        try:
+            yield address
+        finally:
+            whole = f"{address}/{VIP.prefixlen}"
+            self.namespace.ip("address", "del", whole, "dev", VIP_BRIDGE)
+
 
 @contextmanager
 def lab() -> Iterator[Lab]:
