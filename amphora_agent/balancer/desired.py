@@ -7,7 +7,7 @@ from pathlib import Path
 
 from amphora_agent import render
 from amphora_agent.balancer import firewall, haproxy, keepalived, lvs
-from amphora_agent.balancer.document import Listener, LoadBalancer, Protocol
+from amphora_agent.balancer.document import LVS_PROTOCOLS, Listener, LoadBalancer
 from amphora_agent.balancer.haproxy import Host
 from amphora_agent.balancer.state import Desired, File, Runs
 from amphora_agent.layout import Layout
@@ -17,8 +17,6 @@ _PRIVATE = 0o600
 _PUBLIC = 0o644
 # root alone runs it, from keepalived.
 _UDP_CHECK_MODE = 0o100
-
-_LVS = frozenset({Protocol.UDP, Protocol.SCTP})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,7 +39,7 @@ def desired(document: LoadBalancer, pems: Mapping[str, bytes], machine: Machine)
     Args:
         pems: contents of the document's certificates by their names.
     """
-    by_lvs = [listener for listener in document.listeners if listener.protocol in _LVS]
+    by_lvs = [listener for listener in document.listeners if listener.protocol in LVS_PROTOCOLS]
     by_haproxy = len(by_lvs) < len(document.listeners)
     is_pair = _is_pair(document)
     files: dict[Path, File] = {}
@@ -90,7 +88,7 @@ def own(document: LoadBalancer, layout: Layout) -> frozenset[Path]:
 
 def lvs_ids(document: LoadBalancer) -> frozenset[str]:
     """The listeners that are served by keepalived."""
-    return frozenset(found.id for found in document.listeners if found.protocol in _LVS)
+    return frozenset(found.id for found in document.listeners if found.protocol in LVS_PROTOCOLS)
 
 
 def _is_pair(document: LoadBalancer) -> bool:

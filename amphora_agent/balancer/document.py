@@ -50,6 +50,10 @@ class Protocol(StrEnum):
     SCTP = "SCTP"
 
 
+# Served by keepalived and the kernel's IPVS; all others by haproxy.
+LVS_PROTOCOLS = frozenset({Protocol.UDP, Protocol.SCTP})
+
+
 class Algorithm(StrEnum):
     """Which member of a pool takes a connection."""
 

@@ -9,7 +9,14 @@ from collections.abc import Iterator
 
 from amphora_agent import render
 from amphora_agent.balancer import haproxy_conf, haproxy_listeners, haproxy_pools
-from amphora_agent.balancer.document import Listener, LoadBalancer, MonitorType, Pool, Protocol
+from amphora_agent.balancer.document import (
+    LVS_PROTOCOLS,
+    Listener,
+    LoadBalancer,
+    MonitorType,
+    Pool,
+    Protocol,
+)
 from amphora_agent.balancer.haproxy_conf import line
 from amphora_agent.balancer.haproxy_host import Host, limit, peers_name
 from amphora_agent.balancer.haproxy_listeners import Frontend
@@ -26,15 +33,15 @@ _CONNECTION_KB = 32
 _TLS_CACHE_MIN_KB = 5000
 _TLS_SESSIONS_PER_KB = 4
 
-_LVS = frozenset({Protocol.UDP, Protocol.SCTP})
-
 
 def config(document: LoadBalancer, host: Host) -> str:
     """The text of haproxy.cfg.
 
     UDP and SCTP listeners are not in it.
     """
-    listeners = [listener for listener in document.listeners if listener.protocol not in _LVS]
+    listeners = [
+        listener for listener in document.listeners if listener.protocol not in LVS_PROTOCOLS
+    ]
     served = [listener for listener in listeners if listener.enabled]
     pools: dict[str, Pool] = {pool.id: pool for pool in document.pools}
     peers = peers_name(document)

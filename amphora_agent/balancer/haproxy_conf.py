@@ -13,12 +13,7 @@ from typing import Any
 import jinja2
 
 from amphora_agent import haproxycfg, render
-
-
-class Written(str):
-    """Text of a configuration file, as opposed to a value that is still to become a word."""
-
-    __slots__ = ()
+from amphora_agent.balancer.written import Written
 
 
 def line(*words: str | int) -> Written:

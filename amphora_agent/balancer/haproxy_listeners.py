@@ -15,8 +15,9 @@ from amphora_agent.balancer.document import (
     Protocol,
     RateLimit,
 )
-from amphora_agent.balancer.haproxy_conf import Written, line
+from amphora_agent.balancer.haproxy_conf import line
 from amphora_agent.balancer.haproxy_host import Host, limit, mode
+from amphora_agent.balancer.written import Written
 from amphora_agent.layout import Layout
 
 # haproxy takes 64 words in a line.

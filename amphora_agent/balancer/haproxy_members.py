@@ -13,7 +13,8 @@ from amphora_agent.balancer.document import (
     PoolTls,
     Protocol,
 )
-from amphora_agent.balancer.haproxy_conf import Written, line
+from amphora_agent.balancer.haproxy_conf import line
+from amphora_agent.balancer.written import Written
 
 Words = tuple[str | int, ...]
 

@@ -12,7 +12,8 @@ from amphora_agent.balancer.document import (
     Rule,
     RuleType,
 )
-from amphora_agent.balancer.haproxy_conf import Written, line, literal, pattern
+from amphora_agent.balancer.haproxy_conf import line, literal, pattern
+from amphora_agent.balancer.written import Written
 
 _MATCHES = {
     CompareType.REGEX: "reg",

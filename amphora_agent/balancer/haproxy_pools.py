@@ -17,8 +17,9 @@ from amphora_agent.balancer.document import (
     Pool,
     Protocol,
 )
-from amphora_agent.balancer.haproxy_conf import Written, line
+from amphora_agent.balancer.haproxy_conf import line
 from amphora_agent.balancer.haproxy_host import Host, limit, mode, peers_name
+from amphora_agent.balancer.written import Written
 from amphora_agent.layout import Layout
 
 _PROXY = frozenset({Protocol.PROXY, Protocol.PROXYV2})

@@ -6,15 +6,16 @@ from dataclasses import dataclass
 
 from amphora_agent.balancer import keepalived_conf
 from amphora_agent.balancer.document import (
+    LVS_PROTOCOLS,
     Amphora,
     Bfd,
     LoadBalancer,
-    Protocol,
     Role,
     Vip,
     VrrpGroup,
 )
 from amphora_agent.balancer.values import Address
+from amphora_agent.balancer.written import Written
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.layout import POLICY_TABLE, Layout
 
@@ -23,7 +24,6 @@ _PRIORITIES = {Role.MASTER: 100, Role.BACKUP: 90}
 # The highest of an amphora that does not own the address (RFC 5798, section 5.2.4).
 _HIGHEST_PRIORITY = 254
 _HOST_PREFIX_LENGTHS = {4: 32, 6: 128}
-_LVS = frozenset({Protocol.UDP, Protocol.SCTP})
 # keepalived counts in hundredths of a second with version 3 and in seconds with version 2.
 _INTERVAL_STEPS_MS = {2: 1000, 3: 10}
 
@@ -100,7 +100,7 @@ def _this(document: LoadBalancer, amphora_id: str) -> Amphora:
     )
 
 
-def _advert_interval(group: VrrpGroup) -> keepalived_conf.Written:
+def _advert_interval(group: VrrpGroup) -> Written:
     step_ms = _INTERVAL_STEPS_MS[group.version]
     if group.advert_interval_ms % step_ms:
         raise InvalidRequest(
@@ -129,7 +129,8 @@ def _is_advertised(vip: Vip, this: Amphora) -> bool:
 
 def _runs_haproxy(document: LoadBalancer) -> bool:
     return document.enabled and any(
-        listener.enabled and listener.protocol not in _LVS for listener in document.listeners
+        listener.enabled and listener.protocol not in LVS_PROTOCOLS
+        for listener in document.listeners
     )
 
 

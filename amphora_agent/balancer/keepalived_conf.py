@@ -19,6 +19,7 @@ from urllib.parse import quote
 import jinja2
 
 from amphora_agent import render
+from amphora_agent.balancer.written import Written
 from amphora_agent.errors import InvalidRequest
 
 # MAXBUF of lib/parser.h, less the NUL and the line feed.
@@ -29,12 +30,6 @@ _QUOTABLE = re.compile(r"[ !#%-\[\]-~]+")
 # What a path may hold besides letters, digits and `_.-~`: all of a URL but `$`, and `%`, which is
 # taken for an escape that is there already.
 _URL_MARKS = "!#%&'()*+,/:;=?@[]^`{|}"
-
-
-class Written(str):
-    """Text of a configuration file, as opposed to a value that is still to become a word."""
-
-    __slots__ = ()
 
 
 def word(text: str) -> Written:

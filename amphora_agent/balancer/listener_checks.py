@@ -4,6 +4,7 @@
 from collections.abc import Collection, Iterator
 
 from amphora_agent.balancer.document import (
+    LVS_PROTOCOLS,
     ClientAuthentication,
     InsertHeader,
     Listener,
@@ -38,9 +39,10 @@ POOL_PROTOCOLS = {
     Protocol.PROXYV2: (),
 }
 _HTTP = frozenset({Protocol.HTTP, Protocol.TERMINATED_HTTPS, Protocol.PROMETHEUS})
-_LVS = frozenset({Protocol.UDP, Protocol.SCTP})
 _SSL_HEADERS = frozenset(header for header in InsertHeader if header.startswith("X-SSL-"))
 
+# haproxy takes 64 words in a line, and all rules of a policy are in one.
+_RULES_MAX = 50
 _REDIRECT_CODES = (301, 302, 303, 307, 308)
 _ARGUMENTS = {
     PolicyAction.REJECT: None,
@@ -66,7 +68,7 @@ def faults(listener: Listener, certificates: Collection[str]) -> Iterator[Fault]
         yield "connection_limit", "0 lets nobody in; -1 stands for the default"
     yield from _tls_or_none(listener, certificates)
     yield from _http_only(listener)
-    if listener.protocol in _LVS:
+    if listener.protocol in LVS_PROTOCOLS:
         yield from _lvs(listener)
     for number, policy in enumerate(listener.policies):
         yield from at(f"policies[{number}]", _policy(policy, listener))
@@ -148,6 +150,8 @@ def _policy(policy: Policy, listener: Listener) -> Iterator[Fault]:
             yield "redirect_http_code", f"action {policy.action} has none"
         elif code not in _REDIRECT_CODES:
             yield "redirect_http_code", f"one of {', '.join(map(str, _REDIRECT_CODES))}, not {code}"
+    if len(policy.rules) > _RULES_MAX:
+        yield "rules", f"at most {_RULES_MAX}, not {len(policy.rules)}; make it several policies"
     for number, rule in enumerate(policy.rules):
         yield from at(f"rules[{number}]", _rule(rule, listener))
 

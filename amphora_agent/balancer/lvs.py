@@ -11,6 +11,7 @@ from itertools import groupby
 
 from amphora_agent.balancer import keepalived_conf
 from amphora_agent.balancer.document import (
+    LVS_PROTOCOLS,
     Algorithm,
     HealthMonitor,
     HttpMethod,
@@ -20,10 +21,10 @@ from amphora_agent.balancer.document import (
     MonitorType,
     PersistenceType,
     Pool,
-    Protocol,
     SessionPersistence,
 )
 from amphora_agent.balancer.values import Address, Granularity
+from amphora_agent.balancer.written import Written
 from amphora_agent.layout import Layout
 
 _SCHEDULERS = {
@@ -34,14 +35,13 @@ _SCHEDULERS = {
 # Octavia's defaults.
 _PERSISTENCE_TIMEOUT_S = 360
 _ONE_CLIENT = {4: "255.255.255.255", 6: "128"}
-_LVS = frozenset({Protocol.UDP, Protocol.SCTP})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Script:
     """A check by a program that exits 0 for a member that answers."""
 
-    command: keepalived_conf.Written
+    command: Written
     timeout_s: int
 
 
@@ -106,7 +106,7 @@ def config(document: LoadBalancer, listener: Listener, layout: Layout) -> str:
         listener=listener,
         netns=layout.netns,
         pool=pool,
-        has_members=pool is not None and pool.protocol in _LVS,
+        has_members=pool is not None and pool.protocol in LVS_PROTOCOLS,
         scheduler=None if pool is None else _SCHEDULERS[pool.algorithm],
         persistence_timeout_s=_persistence_timeout(pool),
         monitor=_monitor(pool),

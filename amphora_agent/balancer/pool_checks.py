@@ -4,6 +4,7 @@
 from collections.abc import Collection, Iterator
 
 from amphora_agent.balancer.document import (
+    LVS_PROTOCOLS,
     HealthMonitor,
     HttpVersion,
     MonitorType,
@@ -16,7 +17,6 @@ from amphora_agent.balancer.document import (
 from amphora_agent.balancer.faults import Fault, at
 from amphora_agent.balancer.listener_checks import versions
 
-_LVS = frozenset({Protocol.UDP, Protocol.SCTP})
 _LVS_MONITORS = frozenset(
     {MonitorType.UDP_CONNECT, MonitorType.SCTP, MonitorType.TCP, MonitorType.HTTP}
 )
@@ -43,7 +43,7 @@ def faults(
         found = _persistence(pool.session_persistence, pool.protocol, listeners)
         yield from at("session_persistence", found)
     if pool.tls is not None:
-        if pool.protocol in _LVS:
+        if pool.protocol in LVS_PROTOCOLS:
             yield "tls", f"a pool of protocol {pool.protocol} has none"
         yield from at("tls", _tls(pool.tls, certificates))
     if pool.proxy_v2_options and pool.protocol is not Protocol.PROXYV2:
@@ -61,12 +61,12 @@ def _members(pool: Pool) -> Iterator[Fault]:
                 f"{member.address} port {member.port} is members[{taken[key]}] already",
             )
         taken.setdefault(key, number)
-        if member.backup and pool.protocol in _LVS:
+        if member.backup and pool.protocol in LVS_PROTOCOLS:
             yield f"members[{number}].backup", f"a pool of protocol {pool.protocol} has none"
 
 
 def _monitor(monitor: HealthMonitor, protocol: Protocol) -> Iterator[Fault]:
-    if protocol in _LVS:
+    if protocol in LVS_PROTOCOLS:
         if monitor.type not in _LVS_MONITORS:
             allowed = ", ".join(sorted(_LVS_MONITORS))
             yield "type", f"for protocol {protocol} one of {allowed}, not {monitor.type}"
@@ -83,7 +83,7 @@ def _persistence(
 ) -> Iterator[Fault]:
     kind = persistence.type
     if kind is not PersistenceType.SOURCE_IP:
-        if protocol in _LVS:
+        if protocol in LVS_PROTOCOLS:
             yield "type", f"for protocol {protocol} only SOURCE_IP"
         elif not _HTTP_LISTENERS.issuperset(listeners):
             yield "type", f"{kind} is a cookie, and not all of the pool's listeners speak HTTP"
@@ -91,7 +91,7 @@ def _persistence(
         yield "cookie_name", "type APP_COOKIE needs it"
     if kind is not PersistenceType.APP_COOKIE and persistence.cookie_name is not None:
         yield "cookie_name", "only for type APP_COOKIE"
-    if protocol not in _LVS or kind is not PersistenceType.SOURCE_IP:
+    if protocol not in LVS_PROTOCOLS or kind is not PersistenceType.SOURCE_IP:
         for field, value in (
             ("timeout_s", persistence.timeout_s),
             ("granularity", persistence.granularity),
@@ -110,7 +110,7 @@ def _tls(tls: PoolTls, certificates: Collection[str]) -> Iterator[Fault]:
 
 
 def _lvs_has_none(pool: Pool) -> Iterator[Fault]:
-    if pool.protocol not in _LVS:
+    if pool.protocol not in LVS_PROTOCOLS:
         return
     for field, value in (
         ("slow_start_s", pool.slow_start_s),

@@ -72,7 +72,10 @@ def ciphers_and_versions(tls: ListenerTls | PoolTls) -> Iterator[str]:
 
 
 def alpn(tls: ListenerTls | PoolTls) -> str | None:
-    """The protocols that are offered, with commas between them; None offers none."""
+    """The protocols that are offered, with commas between them.
+
+    None leaves it to haproxy: up to 2.7 it offers none, later ones HTTP/2 where the mode is http.
+    """
     protocols = tls.alpn
     if protocols is None and tls.profile is not None:
         protocols = _ALPN

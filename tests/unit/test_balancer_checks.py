@@ -269,6 +269,15 @@ def test_valid_document_is_taken() -> None:
             "listeners[0].policies[0].rules[1].value",
             "X509_V_ERR",
         ),
+        (
+            "listeners[0].policies[0].rules",
+            [
+                {"id": uuid(1000 + number), "type": "PATH", "value": f"/{number}"}
+                for number in range(51)
+            ],
+            "listeners[0].policies[0].rules",
+            "at most 50, not 51",
+        ),
         # Pools
         ("pools[1].protocol", "PROMETHEUS", "pools[1].protocol", "PROMETHEUS is for listeners"),
         ("pools[0].health_monitor.type", "SCTP", "pools[0].health_monitor.type", "UDP and SCTP"),
