@@ -4,7 +4,7 @@
 import re
 from pathlib import Path
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
 HERE = Path(__file__).resolve().parent
 VERSION = re.search(
@@ -20,18 +20,7 @@ setup(
     long_description_content_type="text/markdown",
     license="Apache-2.0",
     python_requires=">=3.11",
-    packages=[
-        "amphora_agent",
-        "amphora_agent.api",
-        "amphora_agent.balancer",
-        "amphora_agent.heartbeat",
-        "amphora_agent.operations",
-        "amphora_agent.sender",
-        "amphora_agent.system",
-        "amphora_controller",
-        "amphora_controller.amphora",
-        "amphora_controller.certificates",
-    ],
+    packages=find_packages(include=["amphora_agent*", "amphora_controller*"]),
     # amphora_agent/templates is a link to templates/ at the top, so that one rule of package data
     # serves a checkout, an editable install and a wheel.
     package_data={"amphora_agent": ["py.typed", "templates/*.j2"]},

@@ -11,7 +11,7 @@ from amphora_agent.balancer import health as health_of
 from amphora_agent.balancer.health import Health, Part, Verdict
 from amphora_agent.errors import AgentError
 from amphora_agent.layout import HEARTBEAT_UNIT, KEEPALIVED_UNIT, haproxy_unit, lvs_unit
-from amphora_agent.operations import inventory
+from amphora_agent.operations import heartbeats, inventory, logs
 from amphora_agent.operations.context import Context
 
 # Configurations, journals and certificates need little; below this, something has gone wrong.
@@ -38,7 +38,10 @@ def _part(name: str, object_id: str, judge: _Judge) -> Part:
 
 
 def _judges(context: Context) -> Iterator[tuple[str, str, _Judge]]:
-    layout = context.settings.layout
+    settings = context.settings
+    layout = settings.layout
+    yield "certificate", "server", partial(_certificate, settings.agent_server_cert)
+    yield "certificate", "client CA", partial(_certificate, settings.agent_server_ca)
     yield "namespace", context.netns, partial(_namespace, context)
     if layout.interfaces.is_dir():
         for path in sorted(layout.interfaces.glob("*.json")):
@@ -52,6 +55,7 @@ def _judges(context: Context) -> Iterator[tuple[str, str, _Judge]]:
     if layout.keepalived_config.exists():
         yield "vrrp", "", partial(_unit, context, KEEPALIVED_UNIT)
     yield "heartbeat", "", partial(_heartbeat, context)
+    yield "logs", "", _logs
     yield "disk", "", partial(_disk, context)
 
 
@@ -113,7 +117,18 @@ def _heartbeat(context: Context) -> tuple[Verdict, str]:
     settings = context.settings
     if not settings.controllers or settings.heartbeat_key is None:
         return Verdict.FAILED, "the configuration names no controllers or no key"
-    return _unit(context, HEARTBEAT_UNIT)
+    verdict, reason = _unit(context, HEARTBEAT_UNIT)
+    told = heartbeats.heartbeats()
+    if verdict is Verdict.OK and told is not None and told.silence:
+        return Verdict.WARNING, f"none left the last time: {told.silence}"
+    return verdict, reason
+
+
+def _logs() -> tuple[Verdict, str]:
+    found = logs.offload()
+    if found.is_set_aside:
+        return Verdict.WARNING, f"they are not sent to the controller: {'; '.join(found.messages)}"
+    return Verdict.OK, "they are sent as asked for" if found.state == "on" else "they stay here"
 
 
 def _unit(context: Context, unit: str) -> tuple[Verdict, str]:

@@ -107,6 +107,9 @@ def test_health_names_every_part_with_its_reason(loaded: Place, controller: Clie
         "ok",
         "all that it lists is there",
     )
+    for name in ("server", "client CA"):
+        assert found["certificate", name][1].startswith("it is valid until "), found
+    assert found[("logs", "")] == ("ok", "they stay here")
     assert found[("vrrp", "")][0] == "ok"
     assert found[("interface", "eth1")][0] == "ok"
     assert found[("disk", "")][1].endswith("MiB available on /")

@@ -50,6 +50,18 @@ def test_wheel_holds_every_template(wheel: Path) -> None:
     assert packed == {path.name for path in (REPOSITORY / "templates").glob("*.j2")} != set()
 
 
+def test_wheel_holds_every_module(wheel: Path) -> None:
+    """No module of the checkout is missing in the wheel."""
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if name.endswith(".py")}
+    sources = {
+        str(path.relative_to(REPOSITORY))
+        for package in ("amphora_agent", "amphora_controller")
+        for path in (REPOSITORY / package).rglob("*.py")
+    }
+    assert packed == sources
+
+
 def test_wheel_names_the_programs(wheel: Path) -> None:
     """The wheel installs the programs that the units start, and the controllers' command."""
     with zipfile.ZipFile(wheel) as archive:
