@@ -2,6 +2,7 @@
 """API 2.0 on the image: a document is served by the units of its own systemd."""
 
 import json
+import re
 import tarfile
 from collections.abc import Iterator
 from io import BytesIO
@@ -107,10 +108,9 @@ def test_document_is_served_changed_and_taken_back(
     assert amphora.run(f"systemctl is-active {unit}").strip() == "active"
     assert answering() == {"one"}
 
-    workers = amphora.run("pgrep --full 'haproxy.*sf'").split()
     assert put(*members).status == 200
     assert answering() == {"one", "two"}
-    assert amphora.run("pgrep --full 'haproxy.*sf'").split() == workers
+    assert applies(client) == {"started": 1, "commands": 1}
 
     body = json.dumps({"revision": 1}).encode()
     assert client.request("POST", f"{_PATH}/rollback", body, headers=_JSON).status == 200
@@ -138,6 +138,13 @@ def test_support_bundle_has_the_journal_and_no_key(amphora: Container, plan: Pla
     assert key
     assert any(b"amphora-agent.service" in text for text in texts.values())
     assert not any(key.encode() in text for text in texts.values())
+
+
+def applies(client: Client) -> dict[str, int]:
+    """How often haproxy took a configuration over, by kind."""
+    text = client.request("GET", "/2.0/metrics").body.decode()
+    found = re.findall(r'^amphora_applies_total\{kind="(\w+)"\} (\d+)', text, re.MULTILINE)
+    return {kind: int(count) for kind, count in found}
 
 
 def health(client: Client) -> dict[str, Any]:
