@@ -162,6 +162,14 @@ def headers() -> st.SearchStrategy[dict[str, str]]:
     )
 
 
+def oldest_revision(client: FlaskClient) -> int:
+    """The first one that a roll-back can be to; 1 if there is none."""
+    answer = client.get(f"{PREFIX}/loadbalancers/{LB_ID}/revisions")
+    if answer.status_code != 200:
+        return 1
+    return int(json.loads(answer.data)["revisions"][-1]["revision"])
+
+
 def test_api_2_fuzz_answers_are_documented(
     place: Place, client: FlaskClient, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -183,7 +191,9 @@ def test_api_2_fuzz_answers_are_documented(
     )
     @given(st.data())
     def ask(data: st.DataObject) -> None:
-        operation = data.draw(st.sampled_from(["put_load_balancer"] * 6 + sorted(_ROUTES)))
+        operation = data.draw(
+            st.sampled_from(["put_load_balancer"] * 6 + ["roll_back"] * 2 + sorted(_ROUTES))
+        )
         if operation == "get_support_bundle":
             return
         route = _ROUTES[operation]
@@ -194,7 +204,8 @@ def test_api_2_fuzz_answers_are_documented(
             body = data.draw(spoiled(document))
         elif route.body:
             body = json.dumps({"revision": data.draw(hostile())}).encode()
-            body = data.draw(st.sampled_from([body, b'{"revision": 1}', b"{}", b""]))
+            there_is = json.dumps({"revision": oldest_revision(client)}).encode()
+            body = data.draw(st.sampled_from([body, there_is, there_is, b"{}", b""]))
         answer = client.open(path, method=route.method, data=body, headers=data.draw(headers()))
         told = (route.method, path, body, answer.status_code, answer.data[:2000])
         if answer.status_code < 400:

@@ -5,6 +5,7 @@ The real haproxy and keepalived run in the real namespace with the options of th
 systemd's own work (order, restart, limits) is not there.
 """
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -82,7 +83,7 @@ class ProcessServices:
             )
         self._children[unit] = process
         deadline = time.monotonic() + _DEADLINE_S
-        while not (program.ready.exists() and self.is_active(unit)):
+        while not (program.ready.exists() and self._told_pid(program) is not None):
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
                 process.wait()
@@ -112,6 +113,9 @@ class ProcessServices:
             time.sleep(_POLL_S)
         if child := self._children.pop(unit, None):
             child.wait(timeout=_DEADLINE_S)
+        # As systemd: what the first process has left of its group does not outlive it.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
 
     def reload(self, unit: str) -> None:
         """See amphora_agent.system.services.Services."""
@@ -169,14 +173,30 @@ class ProcessServices:
         """The first process of a unit, if it is alive."""
         if unit == NETNS_UNIT:
             return None
-        program = self._program(unit)
+        child = self._children.get(unit)
+        if child is not None and child.poll() is None:
+            return child.pid
+        return self._told_pid(self._program(unit))
+
+    def _told_pid(self, program: _Program) -> int | None:
+        """The process that a program's own file names, if it is alive."""
         try:
-            pid = int(program.pid.read_text().split()[0])
+            pid = self._written_pid(program)
             command = Path(f"/proc/{pid}/cmdline").read_bytes()
         except (OSError, ValueError, IndexError):
             return None
         # A process that has ended but was not waited for has no command line.
         return pid if program.mark.encode() in command else None
+
+    def _written_pid(self, program: _Program) -> int:
+        try:
+            return int(program.pid.read_text().split()[0])
+        except (FileNotFoundError, IndexError):
+            if not program.ready.exists():
+                raise
+        # haproxy writes it anew at a reload, and for a moment there is none.
+        time.sleep(_POLL_S)
+        return int(program.pid.read_text().split()[0])
 
 
 def _dhcp_program(directory: Path, interface: str) -> _Program:
