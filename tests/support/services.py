@@ -31,6 +31,7 @@ class _Program:
 
     Attributes:
         enters: it goes into the namespace by itself.
+        is_told_apart: `mark` is that of no other test's either.
         mark: stands in the command line of the unit's own process and of no other unit's.
         ready: exists once it serves.
         reload: what asks it to read its configuration again.
@@ -45,6 +46,7 @@ class _Program:
     reload: signal.Signals
     enters: bool = False
     stale: tuple[Path, ...] = ()
+    is_told_apart: bool = True
 
 
 class ProcessServices:
@@ -70,6 +72,8 @@ class ProcessServices:
         # One that died by itself, or by a test's hand, is still to be waited for.
         if dead := self._children.pop(unit, None):
             dead.wait(timeout=_DEADLINE_S)
+        # Whose start an agent was killed within belongs to nobody; systemd would have it still.
+        _end_all(program)
         for stale in program.stale:
             stale.unlink(missing_ok=True)
         enter = () if program.enters else ("ip", "netns", "exec", self._netns)
@@ -104,6 +108,8 @@ class ProcessServices:
         if pid is None:
             if dead := self._children.pop(unit, None):
                 dead.wait(timeout=_DEADLINE_S)
+            if unit != NETNS_UNIT:
+                _end_all(self._program(unit))
             return
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _DEADLINE_S
@@ -116,6 +122,7 @@ class ProcessServices:
         # As systemd: what the first process has left of its group does not outlive it.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
+        _end_all(self._program(unit))
 
     def reload(self, unit: str) -> None:
         """See amphora_agent.system.services.Services."""
@@ -165,7 +172,7 @@ class ProcessServices:
             pid=pid,
             ready=self._layout.stats_socket(lb_id),
             log=self._layout.lb_dir(lb_id) / "haproxy.log",
-            mark=lb_id,
+            mark=str(config),
             reload=signal.SIGUSR2,
         )
 
@@ -181,22 +188,42 @@ class ProcessServices:
     def _told_pid(self, program: _Program) -> int | None:
         """The process that a program's own file names, if it is alive."""
         try:
-            pid = self._written_pid(program)
-            command = Path(f"/proc/{pid}/cmdline").read_bytes()
-        except (OSError, ValueError, IndexError):
-            return None
-        # A process that has ended but was not waited for has no command line.
-        return pid if program.mark.encode() in command else None
-
-    def _written_pid(self, program: _Program) -> int:
-        try:
-            return int(program.pid.read_text().split()[0])
+            pid = int(program.pid.read_text().split()[0])
         except (FileNotFoundError, IndexError):
-            if not program.ready.exists():
-                raise
-        # haproxy writes it anew at a reload, and for a moment there is none.
+            # haproxy writes it anew at a reload, and for a moment there is none.
+            return _leader(program) if program.ready.exists() else None
+        except (OSError, ValueError):
+            return None
+        return pid if program.mark.encode() in _command(pid) else None
+
+
+def _leader(program: _Program) -> int | None:
+    """The first process of a program: it leads a session of its own."""
+    if not program.is_told_apart:
+        return None
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdecimal() and program.mark.encode() in _command(int(entry.name)):
+            with contextlib.suppress(ProcessLookupError):
+                if os.getsid(int(entry.name)) == int(entry.name):
+                    return int(entry.name)
+    return None
+
+
+def _end_all(program: _Program) -> None:
+    """End whatever of a program still runs, with all that it has started."""
+    deadline = time.monotonic() + _DEADLINE_S
+    while (pid := _leader(program)) is not None and time.monotonic() < deadline:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGKILL)
         time.sleep(_POLL_S)
-        return int(program.pid.read_text().split()[0])
+
+
+def _command(pid: int) -> bytes:
+    """What a process was started with; nothing of one that has ended, waited for or not."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
 
 
 def _dhcp_program(directory: Path, interface: str) -> _Program:
@@ -215,6 +242,7 @@ def _dhcp_program(directory: Path, interface: str) -> _Program:
         ready=pid,
         log=directory / f"{interface}.dhcp.log",
         mark="dhcpcd",
+        is_told_apart=False,
         reload=signal.SIGHUP,
     )
 
