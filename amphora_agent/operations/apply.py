@@ -104,7 +104,7 @@ def needs_no_check(context: Context, lb_id: str, config: str) -> bool:
 
     That is, one that differs in weights and admin states of servers only, with the same files.
     """
-    found = running.worker(context, lb_id)
+    found = running.worker(context, lb_id, wait=False)
     if found is None or (known := running.known(context, lb_id, found[0])) is None:
         return False
     stored = running.stored(context, lb_id)

@@ -33,10 +33,17 @@ class _Record(msgspec.Struct, forbid_unknown_fields=True):
     files: dict[str, tuple[str, int]]
 
 
-def worker(context: Context, lb_id: str) -> tuple[Worker, tuple[int, int]] | None:
-    """The worker behind the stats socket and its version, if one answers."""
+def worker(
+    context: Context, lb_id: str, *, wait: bool = True
+) -> tuple[Worker, tuple[int, int]] | None:
+    """The worker that takes new connections and its version, if it answers.
+
+    Args:
+        wait: see `Haproxy.current`.
+    """
+    master = context.settings.layout.master_socket(lb_id)
     try:
-        info = context.haproxy.query(context.settings.layout.stats_socket(lb_id), "show info")
+        info = context.haproxy.current(master, wait=wait)
         major, minor = parse.program_version(info).split(".")[:2]
         return showstat.parse_info(info), (int(major), int(minor.partition("-")[0]))
     except (AgentError, ValueError):

@@ -42,6 +42,18 @@ class Haproxy(Protocol):
             AgentError: nobody answers on the socket in time. That it is refused is an answer.
         """
 
+    def current(self, master_socket: Path, *, wait: bool) -> str:
+        """What `show info` says of the worker that takes new connections.
+
+        On the stats socket a worker that a reload has just replaced may still answer once more.
+
+        Args:
+            wait: a master runs, so that one who is not there executes itself anew.
+
+        Raises:
+            AgentError: nobody answers on the socket in time.
+        """
+
     def reload(self, master_socket: Path) -> None:
         """Have a running haproxy read its configuration anew.
 
@@ -73,6 +85,11 @@ class HaproxyProgram:
     def command(self, master_socket: Path, pid: int, command: str) -> str:
         """See Haproxy."""
         return _ask_master(master_socket, f"@!{pid} {command}", timeout_s=_QUERY_TIMEOUT_S)
+
+    def current(self, master_socket: Path, *, wait: bool) -> str:
+        """See Haproxy."""
+        ask = _ask_master if wait else haproxy_socket.query
+        return ask(master_socket, "@1 show info", timeout_s=_QUERY_TIMEOUT_S)
 
     def reload(self, master_socket: Path) -> None:
         """See Haproxy."""

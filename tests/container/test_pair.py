@@ -33,12 +33,27 @@ def both(plan: Plan, yard: Yard, tmp_path: Path) -> Iterator[Pair]:
         yield booted
 
 
-def serves(half: Half) -> bool | None:
-    """Whether a client that asks the VIP is answered; None while it is not."""
+def answer(half: Half) -> str:
+    """What a client gets that asks the VIP."""
     try:
-        return fetch(half.plan.networks.namespace, half.balancer.vip, 80).text == "member"
-    except OSError:
-        return None
+        return fetch(half.plan.networks.namespace, half.balancer.vip, 80).text
+    except OSError as exc:
+        return str(exc)
+
+
+def await_service(half: Half) -> None:
+    """Wait until the member answers through the VIP."""
+    last = ""
+
+    def probe() -> bool | None:
+        nonlocal last
+        last = answer(half)
+        return last == "member" or None
+
+    try:
+        waiting.until("the member at the VIP", probe, deadline_s=DEADLINE_S, every_s=0.1)
+    except waiting.DeadlinePassedError as exc:
+        raise AssertionError(f"{exc}; the last answer was {last}") from exc
 
 
 def test_standby_takes_over_and_the_dead_one_comes_back_as_standby(
@@ -50,7 +65,7 @@ def test_standby_takes_over_and_the_dead_one_comes_back_as_standby(
     the power cut on the controller calls nobody to change anything.
     """
     active, standby = both.await_roles()
-    assert serves(active)
+    await_service(active)
     vip = active.balancer.vip
     assert controller.interface(active.plan.amphora, vip) == "eth1"
     with pytest.raises(OctaviaError):
@@ -64,11 +79,11 @@ def test_standby_takes_over_and_the_dead_one_comes_back_as_standby(
         deadline_s=DEADLINE_S,
         every_s=0.1,
     )
-    waiting.until("the VIP", lambda: serves(standby), deadline_s=DEADLINE_S, every_s=0.1)
+    await_service(standby)
     both.boot(active)
     assert both.await_roles() == (standby, active)
     assert (standby.status(), active.status()) == (200, 404)
-    assert serves(standby)
+    assert answer(standby) == "member"
     assert controller.exchanges()[before:] == []
     assert_order(active)
     # It has all that it needs: now the other one dies.
@@ -79,7 +94,7 @@ def test_standby_takes_over_and_the_dead_one_comes_back_as_standby(
         deadline_s=DEADLINE_S,
         every_s=0.1,
     )
-    waiting.until("the VIP", lambda: serves(active), deadline_s=DEADLINE_S, every_s=0.1)
+    await_service(active)
     assert controller.exchanges()[before:] == []
 
 

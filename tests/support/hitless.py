@@ -11,12 +11,14 @@ from pathlib import Path
 
 from amphora_agent import haproxyservers
 from amphora_agent.system import haproxy_socket
+from amphora_agent.system.haproxy import HaproxyProgram
 from tests.support import http_member
 from tests.support.netns import Namespace
 
 VIP = IPv4Address("127.0.0.1")
 PLAIN_PORT, TLS_PORT = 80, 443
 _TIMEOUT_S = 10.0
+_PROGRAM = Path("haproxy")
 # What a test may ask for at most, whatever it waits for.
 _REQUESTS_MAX = 20_000
 
@@ -103,8 +105,8 @@ backend pool:plain
 
 
 def worker_pid(base: Path, lb_id: str) -> int:
-    """Process id of the worker that answers."""
-    info = haproxy_socket.query(base / f"{lb_id}.sock", "show info", timeout_s=_TIMEOUT_S)
+    """Process id of the worker that takes new connections."""
+    info = HaproxyProgram(_PROGRAM).current(base / lb_id / "master.sock", wait=True)
     return next(int(line[5:]) for line in info.splitlines() if line.startswith("Pid: "))
 
 
