@@ -78,6 +78,7 @@ class Container:
 
     def __init__(self, process: subprocess.Popen[bytes], pid: int) -> None:
         self._process = process
+        self._plugged: list[tuple[Namespace, str]] = []
         self.pid = pid
 
     @property
@@ -107,6 +108,7 @@ class Container:
     def plug(self, outside: Namespace, nic: str) -> None:
         """Hot-plug a NIC of another namespace, as the hypervisor would."""
         outside.ip("link", "set", nic, "netns", str(self.pid))
+        self._plugged.append((outside, nic))
 
     def monotonic_us(self, unit: str, when: str) -> int:
         """When a unit last changed its state, on the monotonic clock.
@@ -122,6 +124,11 @@ class Container:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGKILL)
         self._process.wait(timeout=_STOP_DEADLINE_S)
+        # The kernel takes a namespace apart when it has time, and its NICs with it: the next boot
+        # would find the name taken, and others an address that still answers.
+        while self._plugged:
+            outside, nic = self._plugged.pop()
+            outside.remove_nic(nic)
 
 
 def inject(drive: ConfigDrive, upper: Path) -> None:

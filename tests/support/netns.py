@@ -4,6 +4,7 @@
 Everything a test sends stays inside. Names are unique per run, and what is left behind is an error.
 """
 
+import contextlib
 import ctypes
 import os
 import secrets
@@ -78,6 +79,15 @@ class Namespace:
         self.ip("link", "add", name, "address", mac, "mtu", str(mtu), "type", "veth",
                 "peer", "name", port)  # fmt: skip
         self.ip("link", "set", port, "mtu", str(mtu), "master", bridge, "up")
+
+    def remove_nic(self, name: str) -> None:
+        """Remove a NIC wherever its other end is by now, if it is still there."""
+        port = f"p-{name}"
+        found = run("ip", "-netns", self.name, "-oneline", "link", "show", "type", "veth")
+        if f" {port}@" in found or f" {port}:" in found:
+            # Its namespace may go in this very moment, and the NIC with it.
+            with contextlib.suppress(RuntimeError):
+                self.ip("link", "delete", port)
 
 
 @contextmanager
