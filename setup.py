@@ -38,7 +38,9 @@ setup(
         "pyyaml>=6",
     ],
     # What a controller needs besides.
-    extras_require={"controller": ["cryptography>=42", "typer>=0.12"]},
+    extras_require={
+        "controller": ["cryptography>=42", "openstacksdk>=3", "rich>=13", "typer>=0.12"],
+    },
     entry_points={
         "console_scripts": [
             "amphora-agent = amphora_agent.agent:main",
