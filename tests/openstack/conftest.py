@@ -1,0 +1,26 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One cloud for all tests; each cleans up after itself."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support import need
+from tests.support.openstack import cloud as lab
+from tests.support.openstack.cloud import Cloud
+
+
+def need_programs() -> None:
+    """Skip or fail where a cloud cannot be started."""
+    need.root()
+    need.programs("ip", "nsenter", "unshare")
+    if not lab.is_installed():
+        need.missing(f"no cloud's programs in {lab.ROOT}; ./test.sh --openstack makes it")
+
+
+@pytest.fixture(scope="session")
+def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+    """A cloud that answers."""
+    need_programs()
+    with lab.cloud(tmp_path_factory.mktemp("cloud")) as made:
+        yield made
