@@ -8,6 +8,7 @@ import pytest
 from tests.support import need
 from tests.support.openstack import cloud as lab
 from tests.support.openstack.cloud import Cloud
+from tests.support.openstack.contents import contents, difference
 
 
 def need_programs() -> None:
@@ -24,3 +25,15 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     need_programs()
     with lab.cloud(tmp_path_factory.mktemp("cloud")) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that has the cloud leaves it as it was, or fails."""
+    if "cloud" not in request.fixturenames:
+        yield
+        return
+    shared: Cloud = request.getfixturevalue("cloud")
+    before = contents(shared)
+    yield
+    assert difference(before, contents(shared)) == {}

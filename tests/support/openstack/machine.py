@@ -157,7 +157,7 @@ def machine(root: Path, directory: Path, inside: Namespace) -> Iterator[Machine]
             process.stdin.close()
             for waited in (process, *started.values()):
                 waited.wait(timeout=_STOP_DEADLINE_S)
-    scratch.rmdir()
+            scratch.rmdir()
 
 
 def _first_process(process: subprocess.Popen[bytes]) -> int:
