@@ -8,7 +8,7 @@ later belong to the amphora's namespace.
 
 from collections.abc import Collection, Iterator
 
-from amphora_agent.configdrive import Method, NetworkData, Nic
+from amphora_agent.configdrive.network import Method, NetworkData, Nic
 from amphora_agent.models import IPAddress, Route
 
 # Every file of ours, and nothing else, is called like this.

@@ -19,8 +19,12 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
-from amphora_agent import configdrive, networkd
-from amphora_agent.configdrive import FileReference, MetaData, NetworkData, UserData
+from amphora_agent import networkd
+from amphora_agent.configdrive.injected import authorized_keys, file_mode
+from amphora_agent.configdrive.metadata import META_DATA, FileReference, MetaData, meta_data
+from amphora_agent.configdrive.network import NETWORK_DATA, NetworkData, network_data
+from amphora_agent.configdrive.userdata import USER_DATA, UserData, user_data
+from amphora_agent.configdrive.volume import VOLUME_LABEL
 from amphora_agent.errors import AgentError
 from amphora_agent.layout import Layout
 from amphora_agent.system import boot
@@ -95,7 +99,7 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="the drive: a directory, a block device or an image file"
-        f" (default: the volume labelled {configdrive.VOLUME_LABEL})",
+        f" (default: the volume labelled {VOLUME_LABEL})",
     )
     parser.add_argument(
         "--root",
@@ -130,12 +134,12 @@ def provision(root: Path, *, source: Path | None, wait_s: float | None, report: 
         ):
             report.say(f"config drive: {source}")
             apply_server(drive, root, instance, report)
-            fresh = _read_document(drive, configdrive.NETWORK_DATA, report)
+            fresh = _read_document(drive, NETWORK_DATA, report)
     apply_network(root, fresh, report)
 
 
 def _no_drive(instance: str | None) -> str:
-    absent = f"no config drive (a volume labelled {configdrive.VOLUME_LABEL}) is attached"
+    absent = f"no config drive (a volume labelled {VOLUME_LABEL}) is attached"
     if instance:
         return f"{absent}: instance {instance} keeps the files and the network that it has"
     return (
@@ -150,10 +154,10 @@ def apply_server(drive: Path, root: Path, instance: str | None, report: Report) 
     Args:
         instance: id of the instance that the tree was provisioned for; None on its first boot.
     """
-    meta = _parse(drive, configdrive.META_DATA, configdrive.meta_data, report)
+    meta = _parse(drive, META_DATA, meta_data, report)
     user = UserData()
-    if (drive / configdrive.USER_DATA).exists():
-        user = _parse(drive, configdrive.USER_DATA, configdrive.user_data, report) or user
+    if (drive / USER_DATA).exists():
+        user = _parse(drive, USER_DATA, user_data, report) or user
     _tell(meta, user, report)
     if meta is not None:
         apply_identity(meta, root, report)
@@ -175,12 +179,12 @@ def apply_server(drive: Path, root: Path, instance: str | None, report: Report) 
 def _tell(meta: MetaData | None, user: UserData, report: Report) -> None:
     """Pass on what the documents' readers found."""
     for problem in meta.problems if meta else ():
-        report.problem(f"{configdrive.META_DATA}: {problem}")
+        report.problem(f"{META_DATA}: {problem}")
     for problem in user.problems:
-        report.problem(f"{configdrive.USER_DATA}: {problem}")
+        report.problem(f"{USER_DATA}: {problem}")
     if user.ignored:
         keys = ", ".join(map(repr, user.ignored))
-        report.say(f"{configdrive.USER_DATA}: without effect here: {keys}")
+        report.say(f"{USER_DATA}: without effect here: {keys}")
 
 
 def apply_identity(meta: MetaData, root: Path, report: Report) -> None:
@@ -214,7 +218,7 @@ def _write_injected(
 
 def _injected_by_nova(drive: Path, files: Iterable[FileReference]) -> Iterator[Injected]:
     for file in files:
-        mode = configdrive.file_mode(file.path)
+        mode = file_mode(file.path)
         yield Injected(path=file.path, mode=mode, read=partial(_content, drive, file.content))
 
 
@@ -234,7 +238,7 @@ def _write_keys(root: Path, keys: Sequence[str]) -> None:
     path = boot.below(root, AUTHORIZED_KEYS)
     existing = path.read_bytes() if path.exists() else b""
     # Lines that are not ours may hold any bytes; they come back as they were.
-    text = configdrive.authorized_keys(existing.decode(errors="surrogateescape"), keys)
+    text = authorized_keys(existing.decode(errors="surrogateescape"), keys)
     wanted = text.encode(errors="surrogateescape")
     if wanted == existing:
         return
@@ -258,7 +262,7 @@ def apply_network(root: Path, fresh: bytes | None, report: Report) -> None:
             last boot serves.
     """
     saved_path = boot.below(root, SAVED_NETWORK_DATA)
-    data = _network(fresh, configdrive.NETWORK_DATA, report)
+    data = _network(fresh, NETWORK_DATA, report)
     if data is not None and fresh is not None:
         with report.attempt(str(SAVED_NETWORK_DATA)):
             boot.write(saved_path, fresh, mode=0o644)
@@ -278,7 +282,7 @@ def _network(data: bytes | None, name: str, report: Report) -> NetworkData | Non
     if data is None:
         return None
     try:
-        parsed = configdrive.network_data(data)
+        parsed = network_data(data)
     except AgentError as exc:
         report.problem(f"{name}: {exc}")
         return None

@@ -22,15 +22,16 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from ipaddress import IPv6Address, ip_address
 from pathlib import Path
 from typing import TypeVar
 
 from amphora_agent import layout
+from amphora_agent import settings_values as values
 from amphora_agent.entities import unescape
 from amphora_agent.errors import ConfigError
 from amphora_agent.layout import Layout
 from amphora_agent.models import Topology
+from amphora_agent.settings_values import Controller
 
 T = TypeVar("T")
 
@@ -43,17 +44,6 @@ class TlsVersion(StrEnum):
     TLS_1_1 = "TLSv1.1"
     TLS_1_2 = "TLSv1.2"
     TLS_1_3 = "TLSv1.3"
-
-
-@dataclass(frozen=True, slots=True)
-class Controller:
-    """Where heartbeats go: an address or a name, and a UDP port."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -255,33 +245,35 @@ class _Reader:
         self._sections = sections
 
     def settings(self) -> Settings:
-        good, bad = _controllers(self._text(PLACES["controllers"]) or "")
+        good, bad = values.controllers(self._text(PLACES["controllers"]) or "")
         get = self._get
         settings = Settings(
-            debug=get("debug", _boolean, False),
-            use_syslog=get("use_syslog", _boolean, True),
-            syslog_log_facility=get("syslog_log_facility", _facility_name, "LOG_LOCAL1"),
-            base_path=get("base_path", _absolute, layout.BASE_PATH),
-            base_cert_dir=get("base_cert_dir", _absolute, layout.BASE_CERT_DIR),
-            bind_host=get("bind_host", _address, "::"),
-            bind_port=get("bind_port", _port, 9443),
-            haproxy_cmd=get("haproxy_cmd", _absolute, Path("/usr/sbin/haproxy")),
-            user_log_facility=get("user_log_facility", _local_facility, 0),
-            administrative_log_facility=get("administrative_log_facility", _local_facility, 1),
+            debug=get("debug", values.boolean, False),
+            use_syslog=get("use_syslog", values.boolean, True),
+            syslog_log_facility=get("syslog_log_facility", values.facility_name, "LOG_LOCAL1"),
+            base_path=get("base_path", values.absolute, layout.BASE_PATH),
+            base_cert_dir=get("base_cert_dir", values.absolute, layout.BASE_CERT_DIR),
+            bind_host=get("bind_host", values.address, "::"),
+            bind_port=get("bind_port", values.port, 9443),
+            haproxy_cmd=get("haproxy_cmd", values.absolute, Path("/usr/sbin/haproxy")),
+            user_log_facility=get("user_log_facility", values.local_facility, 0),
+            administrative_log_facility=get(
+                "administrative_log_facility", values.local_facility, 1
+            ),
             controllers=good,
             bad_controllers=bad,
-            heartbeat_interval_s=get("heartbeat_interval_s", _interval, 10.0),
+            heartbeat_interval_s=get("heartbeat_interval_s", values.interval, 10.0),
             # The controller renders an unset key as the word None.
-            heartbeat_key=get("heartbeat_key", _key, None),
-            heartbeat_version=get("heartbeat_version", _message_version, 3),
-            heartbeat_max_bytes=get("heartbeat_max_bytes", _datagram_size, 65_000),
-            agent_server_cert=get("agent_server_cert", _absolute, layout.AGENT_SERVER_CERT),
-            agent_server_ca=get("agent_server_ca", _absolute, layout.AGENT_SERVER_CA),
+            heartbeat_key=get("heartbeat_key", values.key, None),
+            heartbeat_version=get("heartbeat_version", values.message_version, 3),
+            heartbeat_max_bytes=get("heartbeat_max_bytes", values.datagram_size, 65_000),
+            agent_server_cert=get("agent_server_cert", values.absolute, layout.AGENT_SERVER_CERT),
+            agent_server_ca=get("agent_server_ca", values.absolute, layout.AGENT_SERVER_CA),
             agent_server_network_dir=get(
-                "agent_server_network_dir", _absolute, layout.INTERFACES_DIR
+                "agent_server_network_dir", values.absolute, layout.INTERFACES_DIR
             ),
-            request_timeout_s=get("request_timeout_s", _positive, 180),
-            amphora_id=get("amphora_id", _amphora_id, None, required=True),
+            request_timeout_s=get("request_timeout_s", values.positive, 180),
+            amphora_id=get("amphora_id", values.amphora_id, None, required=True),
             tls_minimum=get("tls_minimum", TlsVersion, TlsVersion.TLS_1_2),
             topology=get("topology", Topology, Topology.SINGLE),
         )
@@ -323,7 +315,7 @@ class _Reader:
             return default  # type: ignore[return-value]  # None is a T where it is the default
         try:
             return convert(value)
-        except _BadValue as exc:
+        except values.BadValue as exc:
             raise self._error(place, value, str(exc)) from exc
         except ValueError as exc:
             choices = ", ".join(convert) if isinstance(convert, type(StrEnum)) else str(exc)
@@ -333,143 +325,3 @@ class _Reader:
         return ConfigError(
             f"{self._source}: {place} = {value!r} is not valid", f"right would be {right}"
         )
-
-
-class _BadValue(ValueError):
-    """The text says what would have been right."""
-
-
-# The names of syslog(3).
-_FACILITY_NAMES = frozenset(
-    f"LOG_{name}"
-    for name in (
-        *("KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON"),
-        *("AUTHPRIV", "FTP", *(f"LOCAL{number}" for number in range(8))),
-    )
-)
-
-
-def _boolean(value: str) -> bool:
-    words = {"true": True, "yes": True, "on": True, "1": True}
-    words |= {"false": False, "no": False, "off": False, "0": False}
-    try:
-        return words[value.lower()]
-    except KeyError:
-        raise _BadValue("True or False") from None
-
-
-def _absolute(value: str) -> Path:
-    path = Path(value)
-    if not path.is_absolute() or ".." in path.parts or "\0" in value:
-        raise _BadValue("an absolute path without '..'")
-    return path
-
-
-def _address(value: str) -> str:
-    try:
-        return str(ip_address(value))
-    except ValueError:
-        raise _BadValue("an IPv4 or IPv6 address; :: listens on both") from None
-
-
-def _port(value: str) -> int:
-    try:
-        port = int(value)
-    except ValueError:
-        port = 0
-    if not 1 <= port <= 65535:
-        raise _BadValue("a port number from 1 to 65535")
-    return port
-
-
-def _positive(value: str) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        number = 0
-    if number < 1:
-        raise _BadValue("a whole number of seconds, at least 1")
-    return number
-
-
-def _interval(value: str) -> float:
-    try:
-        seconds = float(value)
-    except ValueError:
-        seconds = 0.0
-    if not 0.05 <= seconds <= 86400:
-        raise _BadValue("a number of seconds from 0.05 to 86400")
-    return seconds
-
-
-def _message_version(value: str) -> int:
-    if value not in {"1", "2", "3"}:
-        raise _BadValue("1 for Octavia before Train, 2 for Train and Ussuri, 3 since Victoria")
-    return int(value)
-
-
-def _datagram_size(value: str) -> int:
-    number = int(value) if value.isascii() and value.isdigit() else 0
-    if not 1_000 <= number <= 65_507:
-        raise _BadValue("a number of bytes from 1000 to 65507, the most that UDP carries")
-    return number
-
-
-def _local_facility(value: str) -> int:
-    try:
-        number = int(value)
-    except ValueError:
-        number = -1
-    if not 0 <= number <= 7:
-        raise _BadValue("the number of a local facility of syslog, 0 to 7")
-    return number
-
-
-def _facility_name(value: str) -> str:
-    name = value.upper()
-    name = name if name.startswith("LOG_") else f"LOG_{name}"
-    if name not in _FACILITY_NAMES:
-        raise _BadValue("the name of a facility of syslog, such as LOG_LOCAL1")
-    return name
-
-
-def _key(value: str) -> str | None:
-    return None if value == "None" else value
-
-
-def _amphora_id(value: str) -> str:
-    # The controller compares it with the id in its database, letter by letter.
-    parts = value.split("-")
-    if [len(part) for part in parts] != [8, 4, 4, 4, 12] or not all(
-        digit in "0123456789abcdefABCDEF" for part in parts for digit in part
-    ):
-        raise _BadValue("the UUID of the amphora, such as 01234567-89ab-cdef-0123-456789abcdef")
-    return value
-
-
-def _controllers(value: str) -> tuple[tuple[Controller, ...], tuple[str, ...]]:
-    """Split a list of `ip:port`, `[ipv6]:port` and bare `ipv6:port`; one bad entry hides no other.
-
-    A bare IPv6 address with a port is cut at its last colon.
-    """
-    good: list[Controller] = []
-    bad: list[str] = []
-    for entry in (part.strip() for part in value.split(",")):
-        if not entry:
-            continue
-        host, _, port = entry.rpartition(":")
-        try:
-            good.append(Controller(_host(host), _port(port)))
-        except ValueError:
-            bad.append(entry)
-    return tuple(good), tuple(bad)
-
-
-def _host(value: str) -> str:
-    if value.startswith("[") and value.endswith("]"):
-        return str(IPv6Address(value[1:-1]))
-    if ":" in value:
-        return str(IPv6Address(value))
-    if not value or any(letter.isspace() for letter in value):
-        raise _BadValue("an address or a host name")
-    return value

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from amphora_agent.sender.journal import Journal
 from amphora_agent.sender.transmission import Tally
-from amphora_agent.settings import Controller
+from amphora_agent.settings_values import Controller
 from amphora_agent.system import files
 
 NAME = "status.json"

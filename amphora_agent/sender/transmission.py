@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from amphora_agent.errors import AgentError
 from amphora_agent.sender.journal import Journal
-from amphora_agent.settings import Controller
+from amphora_agent.settings_values import Controller
 from amphora_agent.system.datagram import DatagramSender
 
 

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from amphora_agent import configdrive
+from amphora_agent.configdrive import volume
 from amphora_agent.errors import AgentError
 from amphora_agent.system import files, process
 
@@ -38,7 +38,7 @@ def find_drive(*, wait_s: float) -> Path | None:
     deadline = time.monotonic() + wait_s
     while True:
         for device in _block_devices():
-            if _label(device).casefold() == configdrive.VOLUME_LABEL:
+            if _label(device).casefold() == volume.VOLUME_LABEL:
                 return device
         if time.monotonic() >= deadline:
             return None
@@ -62,10 +62,10 @@ def _label(device: Path) -> str:
     """The label of the volume; empty for a device without one, or that cannot be read."""
     try:
         with device.open("rb", buffering=0) as stream:
-            head = stream.read(configdrive.VOLUME_HEAD_BYTES)
+            head = stream.read(volume.VOLUME_HEAD_BYTES)
     except OSError:
         return ""
-    return configdrive.volume_label(head) or ""
+    return volume.volume_label(head) or ""
 
 
 @contextlib.contextmanager

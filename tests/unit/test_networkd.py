@@ -6,10 +6,10 @@ import re
 
 from hypothesis import given
 
-from amphora_agent import configdrive, networkd
-from amphora_agent.configdrive import NetworkData
+from amphora_agent import networkd
+from amphora_agent.configdrive.network import NetworkData, network_data
 from amphora_agent.errors import ParseError
-from tests.unit.test_configdrive import JSON, LINKED, UNHURRIED
+from tests.unit.configdrive.documents import JSON, LINKED, UNHURRIED
 
 NETWORKS: dict[str, dict[str, object]] = {
     "static4": {"type": "ipv4", "ip_address": "192.0.2.17", "netmask": "255.255.255.0"},
@@ -50,7 +50,7 @@ def data(*nics: tuple[str, ...], mtu: int | None = 1442) -> NetworkData:
             for name in names
         ],
     }
-    parsed = configdrive.network_data(json.dumps(document).encode())
+    parsed = network_data(json.dumps(document).encode())
     assert parsed.problems == ()
     return parsed
 
@@ -128,7 +128,7 @@ def test_nic_of_the_namespace_has_no_file() -> None:
 def test_file_holds_only_known_lines(document: object) -> None:
     """No text of the data can become a line of its own or a comment."""
     try:
-        parsed = configdrive.network_data(json.dumps(document).encode())
+        parsed = network_data(json.dumps(document).encode())
     except ParseError:
         return
     known = re.compile(r"|\[[A-Za-z0-9]+\]|[A-Za-z0-9]+=[A-Za-z0-9.:/]+")
