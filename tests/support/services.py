@@ -210,9 +210,16 @@ def _leader(program: _Program) -> int | None:
 
 
 def _end_all(program: _Program) -> None:
-    """End whatever of a program still runs, with all that it has started."""
+    """End whatever of a program still runs, with all that it has started.
+
+    Raises:
+        CommandFailed: something of it outlives SIGKILL.
+    """
     deadline = time.monotonic() + _DEADLINE_S
-    while (pid := _leader(program)) is not None and time.monotonic() < deadline:
+    while (pid := _leader(program)) is not None:
+        if time.monotonic() > deadline:
+            said = " ".join(program.argv)
+            raise CommandFailed(f"{said} does not end", returncode=None, output=f"pid {pid}")
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         time.sleep(_POLL_S)
