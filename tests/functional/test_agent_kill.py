@@ -6,22 +6,17 @@ refuses; and what was answered has happened. haproxy and keepalived are the real
 have no pool, so that the kernel needs no IPVS.
 """
 
-import base64
 import contextlib
-import json
 import random
 import re
 import subprocess
-import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from tests.functional.conftest import REPOSITORY, Place
+from tests.functional.conftest import Place
 from tests.functional.kill_requests import (
     ADDRESS,
     LBS,
@@ -32,6 +27,7 @@ from tests.functional.kill_requests import (
     lvs_file,
     vrrp_file,
 )
+from tests.functional.killing import killable
 from tests.support import need, waiting
 from tests.support.mutual_tls import RefusedError
 
@@ -147,47 +143,6 @@ class Disk:
         waiting.until(f"{file}", probe, deadline_s=_DEADLINE_S, every_s=0.01)
 
 
-@contextmanager
-def killable(place: Place) -> Iterator[subprocess.Popen[str]]:
-    """The helper process that serves and is killed."""
-    with place.log.open("ab") as log:
-        process = subprocess.Popen(
-            place.outer.command(
-                *(sys.executable, "-m", "tests.support.killable_agent"),
-                *("--config-file", str(place.config_file), "--netns", place.inner.name),
-            ),
-            cwd=REPOSITORY,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-        )
-    try:
-        yield process
-    finally:
-        process.communicate(timeout=_DEADLINE_S)
-
-
-def run(
-    process: subprocess.Popen[str], requests: list[Request], kill_at: int, *, at_start: bool = False
-) -> tuple[list[int], bool]:
-    """Let the helper serve; what was answered, and whether it was killed."""
-    assert process.stdin is not None
-    assert process.stdout is not None
-    order = {
-        "kill_at": kill_at,
-        "at_start": at_start,
-        "requests": [
-            [request.method, request.path, base64.b64encode(request.body).decode()]
-            for request in requests
-        ],
-    }
-    process.stdin.write(json.dumps(order) + "\n")
-    process.stdin.flush()
-    answer = json.loads(process.stdout.readline())
-    return answer["statuses"], answer["killed"]
-
-
 def assert_nothing_left(place: Place, disk: Disk) -> None:
     """After all load balancers are deleted there is no trace of them."""
     assert disk.running() == set()
@@ -221,22 +176,21 @@ def test_kill_at_any_step_leaves_the_disk_whole(pair_place: Place) -> None:
     dice = random.Random(SEED)
     source, disk = Requests(place, dice), Disk(place)
     kills = 0
-    with killable(place) as process:
+    with killable(place) as agent:
         while kills < KILLS_AT_STEPS:
             requests = source.some()
             kill_at = dice.randint(1, 20 * len(requests))
-            statuses, killed = run(process, requests, kill_at, at_start=dice.random() < 0.05)
-            kills += killed
+            ran = agent.run(requests, kill_at, at_start=dice.random() < 0.05)
+            kills += ran.killed
             try:
-                disk.judge(requests, statuses)
+                disk.judge(requests, ran.statuses)
             except BaseException as exc:
                 told = [f"{request.method} {request.path}" for request in requests]
-                exc.add_note(f"kill {kills} at step {kill_at} of {told}, answered {statuses}")
+                exc.add_note(f"kill {kills} at step {kill_at} of {told}, answered {ran.statuses}")
                 exc.add_note(place.log.read_text(errors="replace")[-4000:])
                 raise
         removal = source.removal()
-        statuses, _killed = run(process, removal, 0)
-        assert statuses == [200] * (len(removal) - 1) + [202]
+        assert agent.run(removal).statuses == [200] * (len(removal) - 1) + [202]
     assert_nothing_left(place, disk)
     assert "Traceback" not in place.log.read_text()
 

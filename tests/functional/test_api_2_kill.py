@@ -13,7 +13,7 @@ import pytest
 
 from tests.functional.conftest import LOOPBACK, Place
 from tests.functional.kill_requests import Request
-from tests.functional.test_agent_kill import killable, run
+from tests.functional.killing import killable
 from tests.support import documents
 from tests.support.documents import LB_ID, Document
 from tests.support.http_member import http_member
@@ -76,25 +76,25 @@ def test_api_2_kill_at_any_step_leaves_old_or_new(served_place: Place) -> None:
         for port, pem in zip((8081, 8082), pems, strict=True)
     )
     answers = {"old": 0, "new": 0}
-    with killable(place) as process:
-        run(process, [put(old)], 0)
+    with killable(place) as agent:
+        agent.run([put(old)])
         for step in range(1, STEPS_MAX, STRIDE):
             before, _files = last_revision(place.base)
-            statuses, killed = run(process, [put(new)], step)
+            ran = agent.run([put(new)], step)
             # The next start.
-            run(process, [], 0)
+            agent.run([])
             number = assert_whole(place.base)
             text, _certificate = fetch_tls(place.inner, IPv4Address(documents.VIP), PORT)
-            told = f"step {step}: answered {statuses}, serves {text}, revision {before} -> {number}"
+            told = f"step {step}: {ran.statuses}, serves {text}, revision {before} -> {number}"
             assert (text, number) in {("one", before), ("two", before + 1)}, told
             answers["new" if text == "two" else "old"] += 1
-            if statuses:
-                assert (statuses, text) == ([200], "two"), told
-            if not killed:
+            if ran.statuses:
+                assert (ran.statuses, text) == ([200], "two"), told
+            if not ran.killed:
                 break
-            assert run(process, [put(old)], 0)[0] == [200]
-        assert not killed, "the change has more steps than this test kills"
-        run(process, [Request(method="DELETE", path=PATH)], 0)
+            assert agent.run([put(old)]).statuses == [200]
+        assert not ran.killed, "the change has more steps than this test kills"
+        agent.run([Request(method="DELETE", path=PATH)])
     assert answers["old"] > 30
     assert answers["new"] > 1
     assert [path for path in place.base.rglob("*") if LB_ID in str(path)] == []
@@ -109,11 +109,11 @@ def test_api_2_kill_of_a_first_put_and_a_delete(served_place: Place, change: str
     document = documents.with_tls(documents.http(documents.member(1, 8081), port=PORT), pem)
     request = put(document) if change == "create" else Request(method="DELETE", path=PATH)
     back = Request(method="DELETE", path=PATH) if change == "create" else put(document)
-    with killable(place) as process:
+    with killable(place) as agent:
         for step in range(1, STEPS_MAX, STRIDE):
-            assert run(process, [back], 0)[0][0] in {200, 201, 204}
-            _statuses, killed = run(process, [request], step)
-            run(process, [], 0)
+            assert agent.run([back]).statuses[0] in {200, 201, 204}
+            killed = agent.run([request], step).killed
+            agent.run([])
             if last_revision(place.base)[0]:
                 assert_whole(place.base)
                 fetched = fetch_tls(place.inner, IPv4Address(documents.VIP), PORT)
@@ -125,5 +125,5 @@ def test_api_2_kill_of_a_first_put_and_a_delete(served_place: Place, change: str
             if not killed:
                 break
         assert not killed
-        run(process, [Request(method="DELETE", path=PATH)], 0)
+        agent.run([Request(method="DELETE", path=PATH)])
     assert "Traceback" not in place.log.read_text()

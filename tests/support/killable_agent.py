@@ -5,8 +5,8 @@ Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in bas
 for API 2.0 is JSON. For each line a process of its own serves the requests and ends itself with
 SIGKILL right before step number `kill_at`; a step is an opened, created, renamed or removed file,
 or a program or a signal. With `at_start` the steps count from the agent's start, which is a dozen
-of them, otherwise from the first request. The answer is {"statuses", "killed"}: what was answered
-before the end.
+of them, otherwise from the first request. The answer is {"answers": [[status, body], ...],
+"killed"}: what was answered before the end.
 """
 
 import argparse
@@ -77,16 +77,17 @@ def _run(order: dict[str, Any], app: Flask, context: Context) -> dict[str, Any]:
         _serve(order, app, context, writer)
     os.close(writer)
     with os.fdopen(reader) as stream:
-        statuses = [int(line) for line in stream]
+        answers = [json.loads(line) for line in stream]
     _pid, status = os.waitpid(child, 0)
     code = os.waitstatus_to_exitcode(status)
     if code not in {0, -signal.SIGKILL}:
         raise RuntimeError(f"the agent ended with {code}")
-    return {"statuses": statuses, "killed": code != 0}
+    return {"answers": answers, "killed": code != 0}
 
 
 def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> NoReturn:
     code = 1
+    stream = os.fdopen(writer, "w")
     try:
         if order["at_start"]:
             _kill_at(order["kill_at"])
@@ -101,7 +102,9 @@ def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> 
                 data=base64.b64decode(body),
                 content_type="application/json" if path.startswith("/2.0/") else None,
             )
-            os.write(writer, b"%d\n" % answer.status_code)
+            told = [answer.status_code, answer.get_data().decode(errors="replace")]
+            stream.write(json.dumps(told) + "\n")
+            stream.flush()
         code = 0
     finally:
         # Nothing of the parent's may be run to its end here.
