@@ -59,7 +59,18 @@ class ParseError(AgentError):
 
 
 class Refused(AgentError):
-    """A program does not take a configuration; the details are its own words."""
+    """A program does not take a configuration; the details are its own words.
+
+    Attributes:
+        faults: paths in the document that it was rendered from, with the reasons; empty where they
+            are not known.
+    """
+
+    def __init__(
+        self, message: str, details: str, faults: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        super().__init__(message, details)
+        self.faults = faults
 
 
 class CommandFailed(AgentError):
@@ -83,9 +94,18 @@ class StepFailed(AgentError):
         step: what failed, as an operator would call it.
         refused: the new configuration was refused before anything had changed.
         restored: the state before serves again; False when undoing it failed, too.
+        faults: see Refused.
     """
 
-    def __init__(self, step: str, details: str, *, refused: bool, restored: bool) -> None:
+    def __init__(
+        self,
+        step: str,
+        details: str,
+        *,
+        refused: bool,
+        restored: bool,
+        faults: tuple[tuple[str, str], ...] = (),
+    ) -> None:
         if refused:
             outcome = "nothing has changed"
         elif restored:
@@ -96,6 +116,7 @@ class StepFailed(AgentError):
         self.step = step
         self.refused = refused
         self.restored = restored
+        self.faults = faults
 
 
 class Problem(AgentError):

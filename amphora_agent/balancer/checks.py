@@ -104,10 +104,11 @@ def _faults(document: LoadBalancer) -> Iterator[Fault]:
     yield from _certificates(document.certificates)
     yield from _ports(document.listeners)
     names = frozenset(certificate.name for certificate in document.certificates)
+    families = {vip.address.version for vip in document.vips}
     pools = {pool.id: pool for pool in document.pools}
     for index, listener in enumerate(document.listeners):
         place = f"listeners[{index}]"
-        yield from at(place, listener_checks.faults(listener, names))
+        yield from at(place, listener_checks.faults(listener, names, families))
         yield from at(place, _pools_of(listener, pools))
     served = _protocols(document.listeners)
     for index, pool in enumerate(document.pools):

@@ -13,6 +13,7 @@ from amphora_agent.balancer.document import (
     PolicyAction,
     PoolTls,
     Protocol,
+    RateLimit,
     Rule,
     RuleType,
     TlsProfile,
@@ -44,6 +45,8 @@ _SSL_HEADERS = frozenset(header for header in InsertHeader if header.startswith(
 # haproxy takes 64 words in a line, and all rules of a policy are in one.
 _RULES_MAX = 50
 _REDIRECT_CODES = (301, 302, 303, 307, 308)
+# Other schemes, such as javascript:, are no place to send a client to.
+_REDIRECT_STARTS = ("http://", "https://", "/")
 _ARGUMENTS = {
     PolicyAction.REJECT: None,
     PolicyAction.REDIRECT_TO_URL: "redirect_url",
@@ -56,16 +59,24 @@ _ABOUT_CLIENTS = frozenset(
 )
 
 
-def faults(listener: Listener, certificates: Collection[str]) -> Iterator[Fault]:
+def faults(
+    listener: Listener, certificates: Collection[str], families: Collection[int]
+) -> Iterator[Fault]:
     """What is wrong with a listener, pools aside.
 
     Args:
         certificates: names of those that the document has.
+        families: 4, 6 or both: those of the VIPs.
     """
     if listener.protocol in (Protocol.PROXY, Protocol.PROXYV2):
         yield "protocol", f"{listener.protocol} is for pools"
     if listener.connection_limit == 0:
         yield "connection_limit", "0 lets nobody in; -1 stands for the default"
+    if listener.rate_limit == RateLimit():
+        yield "rate_limit", "it limits nothing; leave it out"
+    for number, network in enumerate(listener.allowed_cidrs):
+        if network.version not in families:
+            yield f"allowed_cidrs[{number}]", f"{network} is of another family than every VIP"
     yield from _tls_or_none(listener, certificates)
     yield from _http_only(listener)
     if listener.protocol in LVS_PROTOCOLS:
@@ -144,6 +155,12 @@ def _policy(policy: Policy, listener: Listener) -> Iterator[Fault]:
             yield field, f"action {policy.action} needs it"
         if field != needed and given:
             yield field, f"action {policy.action} has none"
+    for field, url in (
+        ("redirect_url", policy.redirect_url),
+        ("redirect_prefix", policy.redirect_prefix),
+    ):
+        if url is not None and not url.lower().startswith(_REDIRECT_STARTS):
+            yield field, f"one that begins with http://, https:// or /, not {str(url)!r}"
     code = policy.redirect_http_code
     if code is not None:
         if policy.action not in (PolicyAction.REDIRECT_TO_URL, PolicyAction.REDIRECT_PREFIX):

@@ -74,6 +74,8 @@ def _monitor(monitor: HealthMonitor, protocol: Protocol) -> Iterator[Fault]:
         yield "type", f"{monitor.type} is for pools of protocol UDP and SCTP"
     if monitor.timeout_s > monitor.delay_s:
         yield "timeout_s", f"it must not exceed delay_s ({monitor.delay_s})"
+    if not monitor.path.startswith("/"):
+        yield "url_path", f"it must begin with /, and {str(monitor.path)!r} does not"
     if monitor.domain_name is not None and monitor.http_version is not HttpVersion.HTTP_1_1:
         yield "domain_name", "it needs http_version 1.1"
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from amphora_agent import render
+from amphora_agent.balancer import refusals
+from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.state import Desired, touches
-from amphora_agent.errors import AgentError, StepFailed
+from amphora_agent.errors import AgentError, Refused, StepFailed
 from amphora_agent.layout import Layout
 from amphora_agent.operations import loadbalancer, staging
 from amphora_agent.operations.context import Context
@@ -15,7 +17,9 @@ from amphora_agent.operations.context import Context
 Rendering = Callable[[Layout], Desired]
 
 
-def check(context: Context, lb_id: str, render_for: Rendering, changed: Collection[Path]) -> None:
+def check(
+    context: Context, document: LoadBalancer, render_for: Rendering, changed: Collection[Path]
+) -> None:
     """Check the files that are about to change.
 
     haproxy reads certificates where its configuration says that they are. So it is rendered a
@@ -28,7 +32,7 @@ def check(context: Context, lb_id: str, render_for: Rendering, changed: Collecti
     Raises:
         StepFailed: a program refuses a file; the details are its words.
     """
-    layout = context.settings.layout
+    layout, lb_id = context.settings.layout, document.id
     beside = layout.transaction_dir(lb_id) / "check"
     secrets = layout.secrets_transaction_dir(lb_id) / "check"
     staged = dataclasses.replace(layout, certs=secrets)
@@ -37,7 +41,7 @@ def check(context: Context, lb_id: str, render_for: Rendering, changed: Collecti
         desired = render_for(staged)
         if touches(changed, layout.haproxy_config(lb_id), layout.cert_dir(lb_id)):
             step = "have haproxy check the configuration"
-            _haproxy(context, lb_id, desired, staged, beside)
+            _haproxy(context, document, desired, staged, beside)
         for path, file in desired.files.items():
             if path not in changed:
                 continue
@@ -50,16 +54,23 @@ def check(context: Context, lb_id: str, render_for: Rendering, changed: Collecti
                 staging.check_keepalived(context, beside / path.name)
     except (AgentError, OSError) as exc:
         words = exc.details if isinstance(exc, AgentError) and exc.details else str(exc)
-        raise StepFailed(step, words, refused=True, restored=True) from exc
+        faults = exc.faults if isinstance(exc, Refused) else ()
+        raise StepFailed(step, words, refused=True, restored=True, faults=faults) from exc
 
 
-def _haproxy(context: Context, lb_id: str, desired: Desired, staged: Layout, beside: Path) -> None:
-    config = desired.files.get(staged.haproxy_config(lb_id))
+def _haproxy(
+    context: Context, document: LoadBalancer, desired: Desired, staged: Layout, beside: Path
+) -> None:
+    config = desired.files.get(staged.haproxy_config(document.id))
     if config is None:
         return
     for path, file in desired.files.items():
-        if path.parent == staged.cert_dir(lb_id):
+        if path.parent == staged.cert_dir(document.id):
             context.disk.write(path, file.content, file.mode)
     path = beside / "haproxy.cfg"
     context.disk.write(path, config.content, config.mode)
-    loadbalancer.check(context, path, render.peer_name(context.settings.amphora_id))
+    try:
+        loadbalancer.check(context, path, render.peer_name(context.settings.amphora_id))
+    except Refused as exc:
+        faults = refusals.faults(document, path, config.content.decode(), exc.details)
+        raise Refused(exc.message, exc.details, faults=faults) from exc

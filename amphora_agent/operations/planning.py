@@ -100,7 +100,7 @@ def check(context: Context, found: Plan) -> None:
 
     paths = [change.path for change in found.changes if change.after is not None]
     if paths:
-        checking.check(context, found.document.id, rendered, paths)
+        checking.check(context, found.document, rendered, paths)
 
 
 def noted(context: Context, found: Plan) -> dict[str, str | None]:

@@ -163,7 +163,7 @@ def test_api_2_dry_run_changes_nothing(agent: Place, controller: Client) -> None
 
 
 def test_api_2_refused_configuration_changes_nothing(agent: Place, controller: Client) -> None:
-    """haproxy's words come back as a problem, and what served before goes on."""
+    """haproxy's words come back as a problem with their place, and what served before goes on."""
     pem = agent.pki.amphora_pem(agent.amphora_id).decode()
     put(controller, documents.http(documents.member(1, 8081)))
     before, pids = snapshot(agent.base), agent.inner.pids()
@@ -178,6 +178,8 @@ def test_api_2_refused_configuration_changes_nothing(agent: Place, controller: C
     )
     assert "haproxy" in problem(refused)["step"]
     assert "ca.pem" in problem(refused)["detail"]
+    places = [one["path"] for one in problem(refused)["problems"]]
+    assert places == ["listeners[0].tls.client_ca"]
     assert (snapshot(agent.base), agent.inner.pids()) == (before, pids)
 
 

@@ -23,7 +23,7 @@ from amphora_agent.balancer.haproxy import Host
 from amphora_agent.errors import CommandFailed
 from amphora_agent.layout import Layout
 from amphora_agent.system.haproxy import HaproxyProgram
-from tests.functional.conftest import REPOSITORY
+from tests.functional.conftest import HAPROXY, REPOSITORY
 from tests.support import need, octavia_driver
 from tests.support.haproxy_documents import Maker, Part
 from tests.support.haproxy_meaning import meaning, of_octavia
@@ -194,8 +194,14 @@ class Place:
         Raises:
             CommandFailed: it refuses it.
         """
+        config = self.written(document)
+        peer = render.peer_name(document.amphorae[0].id) if document.amphorae else "none"
+        HaproxyProgram(Path(HAPROXY)).check((config, self.layout.user_group), peer)
+
+    def written(self, document: LoadBalancer) -> Path:
+        """Where the configuration of a document is now, with what it names."""
         directory = self.layout.cert_dir(document.id)
-        directory.mkdir(parents=True)
+        directory.mkdir(parents=True, exist_ok=True)
         pem = self.pki.amphora_pem(uuid.UUID(document.id))
         contents = {
             "one": pem,
@@ -207,11 +213,9 @@ class Place:
             (directory / f"{name}.pem").write_bytes(content)
         for name, content in haproxy.certificate_lists(document, self.layout).items():
             (directory / name).write_bytes(content)
-        text = haproxy.config(document, Host(layout=self.layout))
         config = self.layout.base / f"{document.id}.cfg"
-        config.write_text(text)
-        peer = render.peer_name(document.amphorae[0].id) if document.amphorae else "none"
-        HaproxyProgram(Path("haproxy")).check((config, self.layout.user_group), peer)
+        config.write_text(haproxy.config(document, Host(layout=self.layout)))
+        return config
 
 
 @pytest.fixture

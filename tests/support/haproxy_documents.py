@@ -63,7 +63,8 @@ class Maker:
         is_pair = self._rarely()
         pools: list[Part] = []
         listeners = [
-            self._listener(1000 + number, pools) for number in range(self._random.randint(1, 4))
+            self._listener(1000 + number, pools, versions[0])
+            for number in range(self._random.randint(1, 4))
         ]
         made: Part = {
             "id": self._id(),
@@ -96,7 +97,7 @@ class Maker:
             return {"address": f"192.0.2.{100 + number}", "subnet": "192.0.2.0/24"}
         return {"address": f"2001:db8::{100 + number}", "subnet": "2001:db8::/64"}
 
-    def _listener(self, port: int, pools: list[Part]) -> Part:
+    def _listener(self, port: int, pools: list[Part], version: int) -> Part:
         protocol = self._one(("HTTP", "TERMINATED_HTTPS", "HTTPS", "TCP", "PROMETHEUS"))
         made: Part = {
             "id": self._id(),
@@ -122,14 +123,15 @@ class Maker:
                 self._policy(made, pools) for _ in range(self._random.randint(0, 3))
             ]
         if self._beyond:
-            made |= self._beyond_listener(protocol)
+            made |= self._beyond_listener(protocol, version)
         return made
 
-    def _beyond_listener(self, protocol: str) -> Part:
+    def _beyond_listener(self, protocol: str, version: int) -> Part:
+        network = "198.51.{}.0/24" if version == 4 else "2001:db8:{}::/48"
         is_http = protocol in ("HTTP", "TERMINATED_HTTPS")
         limit: Part = {"connections": 10, "connections_per_10s": 20}
         return {
-            "allowed_cidrs": [f"198.51.{number}.0/24" for number in range(self._one((0, 3, 120)))],
+            "allowed_cidrs": [network.format(number) for number in range(self._one((0, 3, 120)))],
             "rate_limit": limit | ({"requests_per_10s": 30} if is_http else {}),
             "accept_proxy": self._rarely(),
             "compression": is_http and self._rarely(),

@@ -233,6 +233,13 @@ def test_valid_document_is_taken() -> None:
             "listeners[2].rate_limit.requests_per_10s",
             "does not look at requests",
         ),
+        ("listeners[2].rate_limit", {}, "listeners[2].rate_limit", "limits nothing"),
+        (
+            "listeners[0].policies[0].redirect_url",
+            "javascript:alert(1)",
+            "listeners[0].policies[0].redirect_url",
+            "begins with http://",
+        ),
         (
             "listeners[0].policies[1].redirect_pool",
             None,
@@ -282,6 +289,12 @@ def test_valid_document_is_taken() -> None:
         ("pools[1].protocol", "PROMETHEUS", "pools[1].protocol", "PROMETHEUS is for listeners"),
         ("pools[0].health_monitor.type", "SCTP", "pools[0].health_monitor.type", "UDP and SCTP"),
         ("pools[1].health_monitor.type", "PING", "pools[1].health_monitor.type", "not PING"),
+        (
+            "pools[0].health_monitor.url_path",
+            "x",
+            "pools[0].health_monitor.url_path",
+            "must begin with /",
+        ),
         ("pools[0].health_monitor.timeout_s", 6, "pools[0].health_monitor.timeout_s", "exceed"),
         (
             "pools[0].health_monitor.http_version",
@@ -319,6 +332,14 @@ def test_fault_is_told_with_its_place(path: str, value: Any, at: str, words: str
         checks.decode(json.dumps(changed(path, value)).encode())
         return
     assert words in problems(changed(path, value))[at]
+
+
+def test_networks_of_no_vip_are_told() -> None:
+    """Allowed networks of a family that no VIP has are faults, and others are not."""
+    whole = changed("listeners[2].allowed_cidrs", ["198.51.100.0/24", "2001:db8:1::/48"])
+    checks.decode(json.dumps(whole).encode())
+    del whole["additional_vips"]
+    assert set(problems(whole)) == {"listeners[2].allowed_cidrs[1]"}
 
 
 def test_all_faults_are_told_at_once() -> None:

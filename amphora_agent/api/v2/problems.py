@@ -65,7 +65,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         detail: what to look at, often a program's own words.
-        problems: all that is wrong with a document.
+        problems: all that is wrong with a document, as far as places in it are known.
         step: what failed of a change.
         restored: all is as it was before the change.
     """
@@ -103,7 +103,10 @@ def problem_of(error: Exception) -> Problem:
             return _problem("invalid_document", error.message, problems=faults)
         case errors.StepFailed():
             restored = None if error.refused else error.restored
-            return _problem(_code(error), str(error), step=error.step, restored=restored)
+            faults = tuple(Fault(path=path, reason=reason) for path, reason in error.faults)
+            return _problem(
+                _code(error), str(error), step=error.step, restored=restored, problems=faults
+            )
         case errors.AgentError() | OSError():
             return _problem(_code(error), str(error))
         case HTTPException():
