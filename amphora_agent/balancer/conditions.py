@@ -63,5 +63,7 @@ def parse(if_match: str | None, if_none_match: str | None) -> Condition:
 def _tag(word: str) -> str:
     found = _TAG.fullmatch(word)
     if found is None:
-        raise InvalidRequest("If-Match is not understood", 'right would be `"3"`, as ETag has it')
+        raise InvalidRequest(
+            "If-Match is not understood", 'right would be `"3-1b9e04c2"`, as ETag has it'
+        )
     return found[1]

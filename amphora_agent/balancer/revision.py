@@ -14,6 +14,8 @@ from amphora_agent.balancer.values import ObjectId
 
 KEPT = 10
 
+Generation = Annotated[str, Meta(pattern="^[0-9a-f]{8}$")]
+
 
 class Origin(StrEnum):
     """What made a revision."""
@@ -38,6 +40,8 @@ class Revision(Struct, frozen=True, kw_only=True):
     """One revision, as it lies on the disk.
 
     Attributes:
+        generation: random, and the same from the first PUT to a DELETE: after that numbers begin
+            anew, and what was known before must not fit.
         created_at: UTC, by RFC 3339.
         of: the revision that a roll-back took up.
         document: without contents of certificates, and with the password of VRRP.
@@ -46,6 +50,7 @@ class Revision(Struct, frozen=True, kw_only=True):
     """
 
     revision: Annotated[int, Meta(ge=1)]
+    generation: Generation
     created_at: str
     origin: Origin = Origin.PUT
     of: int | None = None
@@ -92,6 +97,7 @@ class Current(Struct, frozen=True, kw_only=True):
     """A load balancer.
 
     Attributes:
+        generation: see Revision.
         differs: files that are not as the revision has them.
         document: without secrets.
         details: what was done, in the answer to a change.
@@ -99,6 +105,7 @@ class Current(Struct, frozen=True, kw_only=True):
     """
 
     revision: int
+    generation: Generation
     state: State
     created_at: str
     origin: Origin
@@ -159,12 +166,19 @@ def summary(revision: Revision) -> Summary:
     )
 
 
+def tag(shown: Revision | Current, state: State) -> str:
+    """The entity tag: another one once a controller has changed the load balancer by API 1.0."""
+    known = f"{shown.revision}-{shown.generation}"
+    return known if state is not State.SUPERSEDED else f"{known}-{state}"
+
+
 def served(
     revision: Revision, *, details: tuple[str, ...] = (), warnings: tuple[str, ...] = ()
 ) -> Current:
     """A load balancer as it may be shown right after a revision was made."""
     return Current(
         revision=revision.revision,
+        generation=revision.generation,
         state=State.ACTIVE,
         created_at=revision.created_at,
         origin=revision.origin,

@@ -8,6 +8,7 @@ takes over one that has come by API 1.0; whoever names a revision with it is tol
 """
 
 import contextlib
+import secrets
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
@@ -126,7 +127,7 @@ def _held(context: Context, lb_id: str, document: LoadBalancer | None) -> Iterat
 
 
 def _check_condition(context: Context, last: Revision | None, condition: Condition) -> None:
-    condition.check(revisions.tag(last, revisions.state(context, last)[0]) if last else None)
+    condition.check(revision.tag(last, revisions.state(context, last)[0]) if last else None)
 
 
 class _Making:
@@ -156,6 +157,7 @@ class _Making:
             return revisions.current(context, last, warnings=warnings)
         made = Revision(
             revision=1 if last is None else last.revision + 1,
+            generation=secrets.token_hex(4) if last is None else last.generation,
             created_at=f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%SZ}",
             origin=origin,
             of=of,

@@ -79,14 +79,8 @@ def state(context: Context, revision: Revision) -> tuple[State, tuple[str, ...]]
     return State.SUPERSEDED, names
 
 
-def tag(revision: Revision, state: State) -> str:
-    """The entity tag: another one once a controller has changed the load balancer by API 1.0."""
-    number = str(revision.revision)
-    return number if state is not State.SUPERSEDED else f"{number}-{state}"
-
-
-def get(context: Context, lb_id: str) -> tuple[Current, str]:
-    """A load balancer and its entity tag.
+def get(context: Context, lb_id: str) -> Current:
+    """A load balancer.
 
     Raises:
         NotFound: API 2.0 has not made it.
@@ -97,8 +91,7 @@ def get(context: Context, lb_id: str) -> tuple[Current, str]:
         if loadbalancer.is_configured(context, lb_id):
             hint = f"{lb_id} came by API 1.0; a PUT takes it over"
         raise NotFound("Load Balancer Not Found", hint)
-    shown = current(context, found)
-    return shown, tag(found, shown.state)
+    return current(context, found)
 
 
 def listing(context: Context) -> LoadBalancers:

@@ -79,7 +79,7 @@ def _haproxy(context: Context) -> Iterator[tuple[str, str]]:
 
 
 def _current(context: Context, lb_id: str) -> str:
-    return _json(revision.encode(revisions.get(context, lb_id)[0]))
+    return _json(revision.encode(revisions.get(context, lb_id)))
 
 
 def _history(context: Context, lb_id: str) -> str:

@@ -3,6 +3,7 @@
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 from ipaddress import IPv4Address
 from pathlib import Path
@@ -67,6 +68,13 @@ def problem(answer: Answer) -> dict[str, Any]:
     return body
 
 
+def number(answer: Answer) -> int:
+    """The revision that the entity tag tells."""
+    found = re.fullmatch(r'"(\d+)-[0-9a-f]{8}"', answer.headers["etag"])
+    assert found is not None, answer.headers["etag"]
+    return int(found[1])
+
+
 def snapshot(directory: Path) -> dict[str, tuple[bytes, int]]:
     """Every file of the agent, but for those that running programs write."""
     running = (".pid", ".sock", ".log", "servers-state", "running.json")
@@ -87,17 +95,17 @@ def test_api_2_put_serves_and_put_again_changes_nothing(agent: Place, controller
     document = documents.http(documents.member(1, 8081))
     made = put(controller, document)
     assert made.status == 201, made.body
-    assert made.headers["etag"] == '"1"'
+    assert number(made) == 1
     assert served(agent) == "one"
     again = put(controller, document)
-    assert (again.status, again.headers["etag"]) == (200, '"1"')
+    assert (again.status, again.headers["etag"]) == (200, made.headers["etag"])
     assert again.json()["details"] == []
     shown = controller.request("GET", PATH)
-    assert (shown.status, shown.headers["etag"]) == (200, '"1"')
+    assert (shown.status, shown.headers["etag"]) == (200, made.headers["etag"])
     assert shown.json()["state"] == "active"
     assert shown.json()["document"]["pools"][0]["members"][0]["port"] == 8081
     # What was read can be sent again, and is the same.
-    assert put(controller, shown.json()["document"]).headers["etag"] == '"1"'
+    assert number(put(controller, shown.json()["document"])) == 1
     known = controller.request("GET", "/2.0/loadbalancers").json()
     assert known["loadbalancers"] == [{"id": LB_ID, "api": "2.0", "revision": 1, "state": "active"}]
 
@@ -105,10 +113,10 @@ def test_api_2_put_serves_and_put_again_changes_nothing(agent: Place, controller
 def test_api_2_change_roll_back_and_revisions(agent: Place, controller: Client) -> None:
     """Each change is a revision; a roll-back serves an earlier one and is a revision itself."""
     put(controller, documents.http(documents.member(1, 8081)))
-    assert put(controller, documents.http(documents.member(2, 8082))).headers["etag"] == '"2"'
+    assert number(put(controller, documents.http(documents.member(2, 8082)))) == 2
     assert served(agent) == "two"
     back = roll_back(controller, 1)
-    assert (back.status, back.headers["etag"]) == (200, '"3"')
+    assert (back.status, number(back)) == (200, 3)
     assert (back.json()["origin"], back.json()["of"]) == ("rollback", 1)
     assert served(agent) == "one"
     listed = controller.request("GET", f"{PATH}/revisions").json()["revisions"]
@@ -127,19 +135,36 @@ def test_api_2_change_roll_back_and_revisions(agent: Place, controller: Client) 
 def test_api_2_conditions(controller: Client) -> None:
     """If-Match and If-None-Match hold back what is meant for another state."""
     document = documents.http(documents.member(1, 8081))
-    early = put(controller, document, If_Match='"1"')
+    early = put(controller, document, If_Match='"1-00000000"')
     assert (early.status, problem(early)["code"]) == (412, "precondition_failed")
     assert controller.request("GET", PATH).status == 404
-    assert put(controller, document, If_None_Match="*").status == 201
+    made = put(controller, document, If_None_Match="*")
+    first = made.headers["etag"]
+    assert (made.status, number(made)) == (201, 1)
     assert put(controller, document, If_None_Match="*").status == 412
     changed = documents.http(documents.member(2, 8082))
     assert put(controller, changed, If_Match='"7"').status == 412
-    assert put(controller, changed, If_Match='"7", "1"').headers["etag"] == '"2"'
-    assert roll_back(controller, 1, If_Match='"1"').status == 412
-    stale = controller.request("DELETE", PATH, headers={"If-Match": '"1"'})
-    assert stale.status == 412
-    assert controller.request("DELETE", PATH, headers={"If-Match": '"2"'}).status == 204
+    again = put(controller, changed, If_Match=f'"7", {first}')
+    second = again.headers["etag"]
+    assert number(again) == 2
+    assert roll_back(controller, 1, If_Match=first).status == 412
+    assert controller.request("DELETE", PATH, headers={"If-Match": first}).status == 412
+    assert controller.request("DELETE", PATH, headers={"If-Match": second}).status == 204
     assert put(controller, document, If_Match="1").status == 400
+
+
+def test_api_2_condition_of_a_load_balancer_that_was_deleted(controller: Client) -> None:
+    """After a DELETE the first revision has another entity tag than the first one before it."""
+    document = documents.http(documents.member(1, 8081))
+    made = put(controller, document)
+    assert controller.request("DELETE", PATH).status == 204
+    anew = put(controller, document)
+    assert (number(made), number(anew)) == (1, 1)
+    changed = documents.http(documents.member(2, 8082))
+    assert put(controller, changed, If_Match=made.headers["etag"]).status == 412
+    # While it is there, only the number changes.
+    then = put(controller, changed, If_Match=anew.headers["etag"])
+    assert then.headers["etag"] == anew.headers["etag"].replace('"1-', '"2-')
 
 
 def test_api_2_dry_run_changes_nothing(agent: Place, controller: Client) -> None:
@@ -229,7 +254,7 @@ def test_api_2_certificate_that_is_gone(agent: Place, controller: Client) -> Non
     assert put(controller, documents.with_tls(plain, pem)).status == 200
     (agent.base / "certs" / LB_ID / "front.pem").unlink()
     shown = controller.request("GET", PATH)
-    assert (shown.json()["state"], shown.headers["etag"]) == ("certificates_gone", '"3"')
+    assert (shown.json()["state"], number(shown)) == ("certificates_gone", 3)
 
 
 def test_api_2_certificate_and_key_must_belong_together(agent: Place, controller: Client) -> None:
@@ -247,7 +272,7 @@ def test_api_2_certificate_and_key_must_belong_together(agent: Place, controller
 def test_api_2_upload_by_1_0_supersedes_a_revision(agent: Place, controller: Client) -> None:
     """What a controller uploads is served; 2.0 tells so, and takes over if it is asked to."""
     document = documents.http(documents.member(1, 8081))
-    put(controller, document)
+    known = put(controller, document).headers["etag"]
     upload = listener_config(agent.base, LB_ID, vip="127.0.0.1", ports={"two": 8082})
     upload = upload.replace(b":80\n", b":%d\n" % PORT)
     path = f"/1.0/loadbalancer/{agent.amphora_id}/{LB_ID}/haproxy"
@@ -255,14 +280,15 @@ def test_api_2_upload_by_1_0_supersedes_a_revision(agent: Place, controller: Cli
     assert controller.request("PUT", f"/1.0/loadbalancer/{LB_ID}/reload").status == 202
     assert served(agent) == "two"
     shown = controller.request("GET", PATH)
-    assert (shown.json()["state"], shown.headers["etag"]) == ("superseded", '"1-superseded"')
+    superseded = f'{known[:-1]}-superseded"'
+    assert (shown.json()["state"], shown.headers["etag"]) == ("superseded", superseded)
     assert shown.json()["differs"] == [str(agent.base / LB_ID / "haproxy.cfg")]
-    assert put(controller, document, If_Match='"1"').status == 412
-    assert put(controller, document, If_Match='"1-superseded"').headers["etag"] == '"2"'
+    assert put(controller, document, If_Match=known).status == 412
+    assert number(put(controller, document, If_Match=superseded)) == 2
     assert served(agent) == "one"
     assert controller.request("PUT", f"/1.0/loadbalancer/{LB_ID}/stop").status == 202
     assert controller.request("GET", PATH).json()["state"] == "superseded"
-    assert put(controller, document).headers["etag"] == '"3"'
+    assert number(put(controller, document)) == 3
     assert served(agent) == "one"
 
 
@@ -286,10 +312,10 @@ def test_api_2_keeps_ten_revisions(controller: Client, agent: Place) -> None:
     """The eleventh revision ends the first, and its certificates with it."""
     pem = agent.pki.amphora_pem(agent.amphora_id).decode()
     put(controller, documents.with_tls(documents.http(documents.member(1, 8081)), pem))
-    for number in range(2, 12):
-        member = documents.member(1, 8081, weight=number)
-        assert put(controller, documents.http(member)).headers["etag"] == f'"{number}"'
-        assert len(list((agent.base / "certs" / LB_ID / "kept").glob("*"))) == int(number < 11)
+    for revision in range(2, 12):
+        member = documents.member(1, 8081, weight=revision)
+        assert number(put(controller, documents.http(member))) == revision
+        assert len(list((agent.base / "certs" / LB_ID / "kept").glob("*"))) == int(revision < 11)
     listed = controller.request("GET", f"{PATH}/revisions").json()["revisions"]
     assert [one["revision"] for one in listed] == list(range(11, 1, -1))
     assert roll_back(controller, 1).status == 404

@@ -113,7 +113,10 @@ def _success(route: Route, status: int, name: str | None) -> Json:
     response["content"] = {route.media_type: {"schema": answered}}
     if name == "Current":
         response["headers"] = {
-            "ETag": {"description": "The revision, for If-Match", "schema": {"type": "string"}}
+            "ETag": {
+                "description": "Revision and generation, for If-Match",
+                "schema": {"type": "string"},
+            }
         }
     return response
 

@@ -36,8 +36,7 @@ def _put(context: Context, lb_id: UUID) -> Response:
 
 
 def _get(context: Context, lb_id: UUID) -> Response:
-    current, tag = revisions.get(context, str(lb_id))
-    return _json(200, current, tag)
+    return _json(200, revisions.get(context, str(lb_id)))
 
 
 def _delete(context: Context, lb_id: UUID) -> Response:
@@ -103,13 +102,10 @@ VIEWS: Mapping[str, Callable[..., Response]] = {
 }
 
 
-def _json(status: int, value: msgspec.Struct, tag: str | None = None) -> Response:
+def _json(status: int, value: msgspec.Struct) -> Response:
     response = Response(revision.encode(value), status=status, content_type="application/json")
-    if tag is None and isinstance(value, Current):
-        # What was made just now.
-        tag = str(value.revision)
-    if tag is not None:
-        response.headers["ETag"] = f'"{tag}"'
+    if isinstance(value, Current):
+        response.headers["ETag"] = f'"{revision.tag(value, value.state)}"'
     return response
 
 
