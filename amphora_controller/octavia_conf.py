@@ -114,7 +114,7 @@ def sections(site: Site, controller: Controller) -> Sections:
 
 
 def value_text(name: str, value: str) -> str:
-    """A value as oslo.config reads it back: `$` is doubled, outer quotes and spaces are kept.
+    """A value as oslo.config reads it back: `$` is escaped, outer quotes and spaces are kept.
 
     Raises:
         ControllerError: it has a line end or another control character.
@@ -124,7 +124,8 @@ def value_text(name: str, value: str) -> str:
             f"{name} in octavia.conf cannot hold a value with control characters",
             "look for a line end in the site's file",
         )
-    escaped = value.replace("$", "$$")
+    # Doubled it would lose a backslash before it.
+    escaped = value.replace("$", r"\$")
     if escaped != escaped.strip() or escaped[0] in "\"'":
         return f'"{escaped}"'
     return escaped
