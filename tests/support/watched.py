@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from amphora_agent.heartbeat.message import encode
+from amphora_controller.watch.changes import Event, Kind
 from amphora_controller.watch.ears import Datagram
 from amphora_controller.watch.store import Numbered
 from amphora_controller.watch.watcher import Heard, Limits, Moment, Watcher
@@ -18,6 +19,19 @@ START = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
 ADDRESS = "192.0.2.7"
 LIMITS = Limits(silent_s=60, forget_s=600)
 MEMBERS = ("33333333-0000-4000-8000-000000000001", "33333333-0000-4000-8000-000000000002")
+
+EVENT = Numbered(
+    number=1,
+    event=Event(
+        kind=Kind.AMPHORA,
+        at=START,
+        amphora_id=AMPHORA,
+        address=ADDRESS,
+        object_id=AMPHORA,
+        before=None,
+        after="ALIVE",
+    ),
+)
 
 
 def message(
