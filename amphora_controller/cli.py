@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 import typer
 
-from amphora_controller import amphora_command, certs_command, site_command
+from amphora_controller import amphora_command, certs_command, site_command, watch_command
 from amphora_controller.errors import ControllerError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.add_typer(amphora_command.app, name="amphora")
 app.add_typer(certs_command.app, name="certs")
 app.add_typer(site_command.app, name="site")
 app.command()(site_command.config)
+app.command()(watch_command.watch)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

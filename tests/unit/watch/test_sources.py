@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from amphora_controller.errors import ControllerError
-from amphora_controller.watch import ears, key
+from amphora_controller.watch import ears, forward, key
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,27 @@ from amphora_controller.watch import ears, key
 def test_payload_of_udp(segment: bytes, payload: bytes | None) -> None:
     """The payload has the length that the header says, or is none."""
     assert ears.udp_payload(segment) == payload
+
+
+@pytest.mark.parametrize(
+    ("listen", "target", "comes_back"),
+    [
+        (("127.0.0.1", 5555), ("127.0.0.1", 5555), True),
+        (("127.0.0.1", 5555), ("localhost", 5555), True),
+        (("0.0.0.0", 5555), ("127.0.0.1", 5555), True),
+        (("::", 5555), ("127.0.0.1", 5555), True),
+        (("::1", 5555), ("0:0::1", 5555), True),
+        (("0.0.0.0", 5555), ("127.0.0.1", 5556), False),
+        (("0.0.0.0", 5555), ("203.0.113.1", 5555), False),
+        (("127.0.0.2", 5555), ("127.0.0.1", 5555), False),
+        (("127.0.0.1", 5555), ("nobody.invalid", 5555), False),
+    ],
+)
+def test_what_is_handed_on_must_not_come_back(
+    listen: tuple[str, int], target: tuple[str, int], comes_back: bool
+) -> None:
+    """A health manager may have the same port at another address, but not the same place."""
+    assert forward.comes_back(listen, target) is comes_back
 
 
 def test_key_comes_from_octavia_conf_or_from_a_file(tmp_path: Path) -> None:
