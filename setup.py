@@ -39,7 +39,7 @@ setup(
     ],
     # What a controller needs besides.
     extras_require={
-        "controller": ["cryptography>=42", "openstacksdk>=3", "rich>=13", "typer>=0.12"],
+        "controller": ["cryptography>=42", "openstacksdk>=3", "rich>=13", "typer>=0.29"],
     },
     entry_points={
         "console_scripts": [

@@ -4,7 +4,6 @@
 import sys
 from collections.abc import Sequence
 
-import click
 import typer
 
 from amphora_controller import amphora_command, certs_command, site_command, watch_command
@@ -32,9 +31,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         if exc.hint:
             print(f"  {exc.hint}", file=sys.stderr)
         return 3
-    except click.ClickException as exc:
-        exc.show()
+    except typer.TyperException as exc:
+        print(exc.format_message(), file=sys.stderr)
         return 3
-    except click.Abort:
+    except typer.Abort:
         return 130
     return result if isinstance(result, int) else 0
