@@ -6,7 +6,13 @@ from collections.abc import Sequence
 
 import typer
 
-from amphora_controller import amphora_command, certs_command, site_command, watch_command
+from amphora_controller import (
+    amphora_command,
+    certs_command,
+    setup_command,
+    site_command,
+    watch_command,
+)
 from amphora_controller.errors import ControllerError
 
 app = typer.Typer(
@@ -20,6 +26,8 @@ app.add_typer(certs_command.app, name="certs")
 app.add_typer(site_command.app, name="site")
 app.command()(site_command.config)
 app.command()(watch_command.watch)
+app.command()(setup_command.setup)
+app.command()(setup_command.teardown)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

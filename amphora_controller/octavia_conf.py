@@ -7,6 +7,7 @@ seconds later than it could be.
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
@@ -23,10 +24,52 @@ _SECRET = re.compile(
     re.MULTILINE,
 )
 
+# See templates/octavia.conf.j2.
+_FIRST_WORDS = "# Made by amphoractl from "
+
 _DRIVERS = {Engine.MYSQL: "mysql+pymysql", Engine.POSTGRESQL: "postgresql+psycopg2"}
 
 
-def render(site: Site, controller: Controller, source: str) -> str:
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CloudIds:
+    """What the file names by ids of the cloud.
+
+    Attributes:
+        image_owner: id of a project; empty takes images of any.
+    """
+
+    networks: tuple[str, ...]
+    security_groups: tuple[str, ...]
+    flavor: str
+    image_owner: str
+
+
+def stated_ids(site: Site) -> CloudIds:
+    """Ids where the site has all of them.
+
+    Raises:
+        ControllerError: it says what to make instead.
+    """
+    management, amphora = site.management, site.amphora
+    for place, is_missing in (
+        ("management.networks", not management.networks),
+        ("management.security_groups", not management.security_groups),
+        ("amphora.flavor", not isinstance(amphora.flavor, str)),
+    ):
+        if is_missing:
+            raise ControllerError(
+                f"the site has no ids in {place}",
+                "amphoractl setup config asks the cloud for what amphoractl setup has made",
+            )
+    return CloudIds(
+        networks=management.networks,
+        security_groups=management.security_groups,
+        flavor=str(amphora.flavor),
+        image_owner=amphora.image_owner or "",
+    )
+
+
+def render(site: Site, controller: Controller, ids: CloudIds, source: str) -> str:
     """The text of the file.
 
     Args:
@@ -39,7 +82,7 @@ def render(site: Site, controller: Controller, source: str) -> str:
         section: {
             key: value_text(f"{section}.{key}", value) for key, value in options.items() if value
         }
-        for section, options in sections(site, controller).items()
+        for section, options in sections(site, controller, ids).items()
     }
     return _template("octavia.conf.j2").render(
         sections={name: options for name, options in written.items() if options},
@@ -47,7 +90,7 @@ def render(site: Site, controller: Controller, source: str) -> str:
     )
 
 
-def sections(site: Site, controller: Controller) -> Sections:
+def sections(site: Site, controller: Controller, ids: CloudIds) -> Sections:
     """Every option that is set, with plain values; an empty value leaves Octavia's default."""
     certificates = Store(directory=Path(site.certificates.directory))
     return {
@@ -89,11 +132,11 @@ def sections(site: Site, controller: Controller) -> Sections:
         },
         "controller_worker": {
             "client_ca": str(certificates.client_chain),
-            "amp_boot_network_list": ", ".join(site.management.networks),
-            "amp_secgroup_list": ", ".join(site.management.security_groups),
-            "amp_flavor_id": site.amphora.flavor,
+            "amp_boot_network_list": ", ".join(ids.networks),
+            "amp_secgroup_list": ", ".join(ids.security_groups),
+            "amp_flavor_id": ids.flavor,
             "amp_image_tag": site.amphora.image_tag,
-            "amp_image_owner_id": site.amphora.image_owner or "",
+            "amp_image_owner_id": ids.image_owner,
             "amp_ssh_key_name": site.amphora.ssh_key or "",
             "loadbalancer_topology": site.amphora.topology,
             "amphora_driver": "amphora_haproxy_rest_driver",
@@ -129,6 +172,11 @@ def value_text(name: str, value: str) -> str:
     if escaped != escaped.strip() or escaped[0] in "\"'":
         return f'"{escaped}"'
     return escaped
+
+
+def is_rendered(text: str) -> bool:
+    """Whether a configuration is one of ours."""
+    return text.startswith(_FIRST_WORDS)
 
 
 def without_secrets(text: str) -> str:

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import Annotated
 
 import msgspec
-from msgspec import Meta, Struct
+from msgspec import Meta
 
 from amphora_agent.balancer.values import Address, decode
-from amphora_agent.layout import is_object_id
-from amphora_agent.models import Topology
+from amphora_controller import site_cloud
+from amphora_controller.certificates.issue import KeyKind
 from amphora_controller.errors import ControllerError
+from amphora_controller.site_cloud import AmphoraSite, Endpoints, Management
+from amphora_controller.site_part import Name, Part, Port, Url
 
-_Port = Annotated[int, Meta(ge=1, le=65535)]
+_Days = Annotated[int, Meta(ge=1)]
 
 # Octavia renders the amphora's configuration with HTML escapes, and oslo.config gives `$` and
 # quotes a meaning: only these arrive as they are.
@@ -40,11 +42,7 @@ class LogProtocol(StrEnum):
     TCP = "TCP"
 
 
-class _Part(Struct, frozen=True, forbid_unknown_fields=True):
-    """A part of the file."""
-
-
-class Controller(_Part, frozen=True, kw_only=True):
+class Controller(Part, frozen=True, kw_only=True):
     """A host that runs octavia-health-manager.
 
     Attributes:
@@ -55,12 +53,12 @@ class Controller(_Part, frozen=True, kw_only=True):
     management_ip: Address
 
 
-class Database(_Part, frozen=True, kw_only=True):
+class Database(Part, frozen=True, kw_only=True):
     """Octavia's database."""
 
     engine: Engine = Engine.MYSQL
     host: Annotated[str, Meta(min_length=1)]
-    port: _Port | None = None
+    port: Port | None = None
     name: str = "octavia"
     user: str = "octavia"
     password: Annotated[str, Meta(min_length=1)]
@@ -69,7 +67,7 @@ class Database(_Part, frozen=True, kw_only=True):
         return f"Database(host={self.host!r})"
 
 
-class Messaging(_Part, frozen=True, kw_only=True):
+class Messaging(Part, frozen=True, kw_only=True):
     """RabbitMQ.
 
     Attributes:
@@ -86,11 +84,11 @@ class Messaging(_Part, frozen=True, kw_only=True):
         return f"Messaging(hosts={self.hosts!r})"
 
 
-class Keystone(_Part, frozen=True, kw_only=True):
+class Keystone(Part, frozen=True, kw_only=True):
     """The identity service, and who Octavia is there."""
 
-    auth_url: Annotated[str, Meta(pattern="^https?://")]
-    www_authenticate_uri: Annotated[str, Meta(pattern="^https?://")] | None = None
+    auth_url: Url
+    www_authenticate_uri: Url | None = None
     memcached: tuple[str, ...] = ()
     username: str = "octavia"
     password: Annotated[str, Meta(min_length=1)]
@@ -104,42 +102,33 @@ class Keystone(_Part, frozen=True, kw_only=True):
         return f"Keystone(auth_url={self.auth_url!r})"
 
 
-class Management(_Part, frozen=True, kw_only=True):
-    """The management network, by Neutron's ids."""
-
-    networks: Annotated[tuple[str, ...], Meta(min_length=1)]
-    security_groups: Annotated[tuple[str, ...], Meta(min_length=1)]
-
-
-class AmphoraSite(_Part, frozen=True, kw_only=True):
-    """What amphorae are made of."""
-
-    flavor: Annotated[str, Meta(min_length=1)]
-    image_tag: Annotated[str, Meta(min_length=1)] = "amphora"
-    image_owner: str | None = None
-    ssh_key: str | None = None
-    topology: Topology = Topology.SINGLE
-
-
-class Health(_Part, frozen=True, kw_only=True):
+class Health(Part, frozen=True, kw_only=True):
     """Heartbeats."""
 
     heartbeat_key: str
-    port: _Port = 5555
+    port: Port = 5555
 
     def __repr__(self) -> str:
         return f"Health(port={self.port})"
 
 
-class CertificateSite(_Part, frozen=True, kw_only=True):
+class CertificateSite(Part, frozen=True, kw_only=True):
     """The certificates of the control plane.
 
     Attributes:
         ca_passphrase: of the key that signs amphorae.
         storage_keys: 32 characters of URL-safe base64 each.
+        key: algorithm and size of new keys.
+        root_days, intermediate_days, controller_days: for how long new ones are valid.
     """
 
     directory: str = "/etc/octavia/certs"
+    key: KeyKind = KeyKind.RSA_3072
+    root_days: _Days = 7300
+    intermediate_days: _Days = 3650
+    controller_days: _Days = 1825
+    country: Annotated[str, Meta(pattern="^[A-Z]{2}$")] | None = None
+    organization: Name = "OpenStack"
     ca_passphrase: Annotated[str, Meta(min_length=1)]
     storage_keys: Annotated[tuple[str, ...], Meta(min_length=1)]
 
@@ -147,7 +136,7 @@ class CertificateSite(_Part, frozen=True, kw_only=True):
         return f"CertificateSite(directory={self.directory!r})"
 
 
-class Logs(_Part, frozen=True, kw_only=True):
+class Logs(Part, frozen=True, kw_only=True):
     """Where amphorae send their logs, besides keeping them.
 
     Attributes:
@@ -163,15 +152,35 @@ class Logs(_Part, frozen=True, kw_only=True):
     keep_local: bool = True
 
 
-class Site(_Part, frozen=True, kw_only=True):
-    """The whole file."""
+class OctaviaSite(Part, frozen=True, kw_only=True):
+    """Octavia's own files.
 
+    Attributes:
+        conf: octavia.conf.
+        owner: `user:group` that the services run as; empty leaves files to who runs the command.
+    """
+
+    conf: str = "/etc/octavia/octavia.conf"
+    owner: str = "octavia:octavia"
+
+
+class Site(Part, frozen=True, kw_only=True):
+    """The whole file.
+
+    Attributes:
+        name: tells what this site has made in a cloud from what others have.
+        endpoints: the first controller's port 9876 by default.
+    """
+
+    name: Annotated[str, Meta(pattern="^[0-9A-Za-z._-]{1,64}$")] = "octavia"
     controllers: Annotated[tuple[Controller, ...], Meta(min_length=1)]
     database: Database
     messaging: Messaging
     keystone: Keystone
     management: Management
-    amphora: AmphoraSite
+    amphora: AmphoraSite = msgspec.field(default_factory=AmphoraSite)
+    endpoints: Endpoints | None = None
+    octavia: OctaviaSite = OctaviaSite()
     health: Health
     certificates: CertificateSite
     logs: Logs = Logs()
@@ -243,13 +252,7 @@ def _problems(site: Site) -> Iterator[str]:
                 f"certificates.storage_keys[{index}]: exactly 32 characters of URL-safe base64 "
                 "(letters, digits, `_` and `-`)"
             )
-    for place, ids in (
-        ("management.networks", site.management.networks),
-        ("management.security_groups", site.management.security_groups),
-    ):
-        for index, name in enumerate(ids):
-            if not is_object_id(name):
-                yield f"{place}[{index}]: {name!r} is not an id; `openstack network list` has it"
+    yield from site_cloud.problems(site.management, site.amphora)
     yield from _log_problems(site.logs)
     for index, host in enumerate(site.messaging.hosts):
         if not _is_host_and_port(host):

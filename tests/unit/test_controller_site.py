@@ -175,7 +175,11 @@ def test_rendered_file_is_what_octavia_reads(tmp_path: Path) -> None:
         keystone__memcached=["ctl1:11211"],
     )
     path = tmp_path / "octavia.conf"
-    path.write_text(octavia_conf.render(whole, whole.controller("ctl2"), "site.yaml"))
+    path.write_text(
+        octavia_conf.render(
+            whole, whole.controller("ctl2"), octavia_conf.stated_ids(whole), "site.yaml"
+        )
+    )
     values, unknown = as_octavia_reads(path)
     assert unknown == []
     assert values["keystone_authtoken"]["password"] == values["service_auth"]["password"] == HARD

@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What openstacksdk raises, as an operator can use it: what failed, and the next step."""
+
+from keystoneauth1 import exceptions as auth
+from openstack import exceptions as sdk
+
+from amphora_controller.errors import ControllerError
+
+# What a call to a cloud may raise.
+ERRORS = (sdk.SDKException, auth.ClientException)
+
+# Neutron answers a full quota with 409, Nova with 403, Glance with 413.
+_QUOTA_WORDS = ("quota", "over limit")
+_CREDENTIALS = (
+    "set OS_CLOUD or --os-cloud to an entry of clouds.yaml, or the variables OS_AUTH_URL, "
+    "OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME"
+)
+
+
+def explained(exc: Exception, doing: str) -> ControllerError:
+    """An error of ERRORS for people.
+
+    Args:
+        doing: what was being done: "create network lb-mgmt-net".
+    """
+    if isinstance(exc, sdk.HttpException) and exc.status_code is not None:
+        return _answered(exc, exc.status_code, doing)
+    message = f"{doing}: {_one_line(str(exc))}"
+    if isinstance(exc, sdk.ConfigException | auth.MissingRequiredOptions | auth.NoMatchingPlugin):
+        return ControllerError(f"{doing}: no credentials for the cloud", _CREDENTIALS)
+    if isinstance(exc, auth.Unauthorized):
+        return ControllerError(message, "look at the password, and at the domain and project")
+    if isinstance(exc, auth.EndpointNotFound | sdk.EndpointNotFound):
+        return ControllerError(
+            message,
+            "the service is not in the catalogue of this region: openstack catalog list; "
+            "or clouds.yaml has another region_name or interface",
+        )
+    if isinstance(exc, auth.ConnectionError):
+        return ControllerError(
+            message, "look whether the service runs and is reached from this host; run again then"
+        )
+    return ControllerError(message, "run again with --dry-run to see the request")
+
+
+def _answered(exc: sdk.HttpException, status: int, doing: str) -> ControllerError:
+    said = _one_line(str(exc.details or exc.message or exc))
+    message = f"{doing}: {said} (HTTP {status})"
+    if status == 413 or (
+        status in {403, 409} and any(word in said.lower() for word in _QUOTA_WORDS)
+    ):
+        hint = "no quota is left: raise it with openstack quota set (images: openstack limit set)"
+    elif status == 401:
+        hint = "look at the password, and at the domain and project"
+    elif status == 403:
+        hint = (
+            "these credentials lack a right: use those of an administrator (--os-cloud, OS_CLOUD)"
+        )
+    elif status == 409:
+        hint = "something is in the way: see what the service says; run again when it is gone"
+    elif status == 404:
+        hint = "it was removed meanwhile: run again"
+    elif status >= 500:
+        hint = "the service failed: look at its log; run again then"
+    else:
+        hint = "run again with --dry-run to see the request"
+    return ControllerError(message, hint)
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split()) or "no reason was given"
