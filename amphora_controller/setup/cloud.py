@@ -6,7 +6,7 @@ the variables OS_*, as openstacksdk reads them.
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -24,6 +24,9 @@ Found = Mapping[str, Any]
 
 _SECRETS = frozenset({"password"})
 
+_BYTES = "application/octet-stream"
+_PATCH = "application/openstack-images-v2.1-json-patch"
+
 
 class Service(StrEnum):
     """A service of the catalogue."""
@@ -40,7 +43,7 @@ class Request:
 
     Attributes:
         path: below the service's versioned address.
-        body: of JSON.
+        body: of JSON: an object, or a list of operations (RFC 6902, for Glance).
         file: sent instead of a body.
         microversion: of Nova's API.
     """
@@ -48,7 +51,7 @@ class Request:
     service: Service
     method: str
     path: str
-    body: Mapping[str, Any] | None = field(default=None, repr=False)
+    body: Mapping[str, Any] | Sequence[Mapping[str, Any]] | None = field(default=None, repr=False)
     file: Path | None = None
     microversion: str | None = None
 
@@ -89,10 +92,10 @@ class Cloud:
         """What a list has, page after page.
 
         Args:
-            path: of the list; its last part names the list in the answer.
+            path: of the list; its last part (before `detail`) names the list in the answer.
             query: what the service is to look for.
         """
-        key = path.rpartition("/")[2].replace("-", "_").removeprefix("os_")
+        key = path.removesuffix("/detail").rpartition("/")[2].replace("-", "_")
         following: str | None = f"{path}?{urlencode(query)}" if query else path
         while following is not None:
             page = self._asked(service, following)
@@ -108,12 +111,12 @@ class Cloud:
 
     def send(self, request: Request) -> Found:
         """Do what a request says; the answer, empty if it has no JSON."""
-        if request.file is None:
-            return self._sent(request, json=request.body)
-        with request.file.open("rb") as stream:
-            return self._sent(
-                request, data=stream, headers={"Content-Type": "application/octet-stream"}
-            )
+        if request.file is not None:
+            with request.file.open("rb") as stream:
+                return self._sent(request, data=stream, headers=_content(_BYTES))
+        if isinstance(request.body, Sequence):
+            return self._sent(request, json=request.body, headers=_content(_PATCH))
+        return self._sent(request, json=request.body)
 
     @property
     def region(self) -> str | None:
@@ -163,12 +166,13 @@ def _next_page(page: Mapping[str, Any], key: str, path: str) -> str | None:
     return None if address is None else f"{path}?{urlsplit(str(address)).query}"
 
 
-def _without_secrets(body: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: "…"
-        if key in _SECRETS and isinstance(value, str)
-        else _without_secrets(value)
-        if isinstance(value, Mapping)
-        else value
-        for key, value in body.items()
-    }
+def _content(kind: str) -> dict[str, str]:
+    return {"Content-Type": kind}
+
+
+def _without_secrets(body: Any) -> Any:
+    if isinstance(body, Mapping):
+        return {
+            key: "…" if key in _SECRETS else _without_secrets(value) for key, value in body.items()
+        }
+    return body

@@ -59,8 +59,8 @@ def run(steps: Sequence[Step], look: Look, *, dry_run: bool, say: Say) -> list[O
         outcomes.append(outcome)
         if outcome.error is not None:
             say(f"  {outcome.state}: {outcome.error.message}")
-            if outcome.error.hint:
-                say(f"    {outcome.error.hint}")
+            if outcome.state is State.FAILED:
+                _say_indented(outcome.error.hint, say)
         elif not outcome.changes:
             say(f"  {outcome.state}")
     return outcomes
@@ -86,8 +86,7 @@ def _run_step(step: Step, look: Look, *, dry_run: bool, pending: bool, say: Say)
             doing = change.what
             if dry_run:
                 say(f"  would {change.what}")
-                for line in change.detail.splitlines():
-                    say(f"    {line}")
+                _say_indented(change.detail, say)
             else:
                 say(f"  {change.what}")
                 change.do()
@@ -105,6 +104,11 @@ def _run_step(step: Step, look: Look, *, dry_run: bool, pending: bool, say: Say)
     # In a dry run a step may miss what an earlier one, or this one, has only told of.
     state = State.UNKNOWN if dry_run and (pending or done) else State.FAILED
     return Outcome(step=step.name, state=state, changes=done, error=error)
+
+
+def _say_indented(text: str, say: Say) -> None:
+    for line in text.splitlines():
+        say(f"    {line}")
 
 
 def _words(outcome: Outcome) -> str:

@@ -52,7 +52,7 @@ class KeystoneStep:
         # Its endpoints go with it.
         service = self._find("/services", type=_SERVICE_TYPE)
         yield from self._delete("service", "/services", service)
-        yield from self._delete("user", "/users", self._named_user())
+        yield from self._delete("user", "/users", named_user(self.context))
         project = self.context.project()
         if project is not None and not self._is_used(project):
             yield from self._delete("project", "/projects", project)
@@ -65,7 +65,7 @@ class KeystoneStep:
 
     def _user(self) -> Iterator[Change]:
         keystone = self.context.site.keystone
-        found = self._own_user()
+        found = own_user(self.context)
         if found is None:
             yield self._create(
                 "user",
@@ -88,7 +88,7 @@ class KeystoneStep:
             )
         keystone = self.context.site.keystone
         project = self.context.project_id()
-        user = self.context.id_of(self._own_user(), f"user {keystone.username}", self.name)
+        user = user_id(self.context)
         there = self.context.cloud.find_all(
             Service.IDENTITY, "/role_assignments", **{"user.id": user, "scope.project.id": project}
         )
@@ -136,16 +136,6 @@ class KeystoneStep:
         internal = stated.internal or stated.public
         return {"public": stated.public, "internal": internal, "admin": stated.admin or internal}
 
-    def _own_user(self) -> Found | None:
-        found = self._named_user()
-        name = self.context.site.keystone.username
-        return self.context.own([] if found is None else [found], f"user {name}")
-
-    def _named_user(self) -> Found | None:
-        keystone = self.context.site.keystone
-        domain = self.context.domain_id(keystone.user_domain)
-        return self._find("/users", name=keystone.username, domain_id=domain)
-
     def _own_service(self) -> Found | None:
         there = self.context.cloud.find_all(Service.IDENTITY, "/services", type=_SERVICE_TYPE)
         return self.context.own(there, f"service of type {_SERVICE_TYPE}")
@@ -169,7 +159,7 @@ class KeystoneStep:
         assignments = self.context.cloud.find_all(
             Service.IDENTITY, "/role_assignments", **{"scope.project.id": project["id"]}
         )
-        user = self._named_user()
+        user = named_user(self.context)
         own = user["id"] if user is not None and self.context.is_own(user) else None
         return any(found.get("user", {}).get("id") != own for found in assignments)
 
@@ -204,3 +194,29 @@ class KeystoneStep:
                 f"delete {kind} {found['name']}",
                 Request(service=Service.IDENTITY, method="DELETE", path=f"{path}/{found['id']}"),
             )
+
+
+def own_user(context: Context) -> Found | None:
+    """Octavia's own user if setup made it; None when there is none.
+
+    Raises:
+        ControllerError: another one has its name.
+    """
+    found = named_user(context)
+    return context.own([] if found is None else [found], f"user {context.site.keystone.username}")
+
+
+def user_id(context: Context) -> str:
+    """Its id, whoever made it; see Context.id_of."""
+    what = f"user {context.site.keystone.username}"
+    return context.id_of(named_user(context), what, KeystoneStep.name)
+
+
+def named_user(context: Context) -> Found | None:
+    """The user of that name, whoever made it; None when there is none."""
+    keystone = context.site.keystone
+    domain = context.domain_id(keystone.user_domain)
+    users = context.cloud.find_all(
+        Service.IDENTITY, "/users", name=keystone.username, domain_id=domain
+    )
+    return next(users, None)

@@ -5,13 +5,23 @@ from collections.abc import Sequence
 
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup.context import Context
+from amphora_controller.setup.flavor import FlavorStep
+from amphora_controller.setup.image import ImageStep
+from amphora_controller.setup.keypair import KeypairStep
 from amphora_controller.setup.keystone import KeystoneStep
+from amphora_controller.setup.network import NetworkStep
 from amphora_controller.setup.steps import Step
 
 
 def all_steps(context: Context) -> tuple[Step, ...]:
     """Every step; making one asks nothing yet."""
-    return (KeystoneStep(context),)
+    return (
+        KeystoneStep(context),
+        ImageStep(context),
+        KeypairStep(context),
+        FlavorStep(context),
+        NetworkStep(context),
+    )
 
 
 def chosen(steps: Sequence[Step], names: Sequence[str]) -> list[Step]:
