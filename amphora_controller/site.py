@@ -252,6 +252,14 @@ def _problems(site: Site) -> Iterator[str]:
                 f"certificates.storage_keys[{index}]: exactly 32 characters of URL-safe base64 "
                 "(letters, digits, `_` and `-`)"
             )
+    certificates = site.certificates
+    if not (
+        certificates.root_days >= certificates.intermediate_days >= certificates.controller_days
+    ):
+        yield (
+            "certificates: root_days >= intermediate_days >= controller_days: a certificate must "
+            "not outlive the one that signed it"
+        )
     yield from site_cloud.problems(site.management, site.amphora)
     yield from _log_problems(site.logs)
     for index, host in enumerate(site.messaging.hosts):

@@ -44,22 +44,35 @@ def create(target: Store, recipe: Recipe, lifetimes: Lifetimes, passphrase: str)
     Raises:
         ControllerError: some of the files are there and others are not; nothing was changed.
     """
-    unfinished = target.directory / "private" / "unfinished"
+    if is_made(target):
+        return False
+    # What a run that was broken off has left is nobody's yet.
+    unfinished = _unfinished(target)
+    target.write({unfinished: b""})
+    target.write(_everything(target, recipe, lifetimes, passphrase))
+    unfinished.unlink()
+    return True
+
+
+def is_made(target: Store) -> bool:
+    """Whether `create` has nothing to do.
+
+    Raises:
+        ControllerError: see create.
+    """
+    if _unfinished(target).exists():
+        return False
     there = [path for path in target.all_files if path.exists()]
     # A set made by hand has no roots' keys, and is whole without.
-    if set(target.services) <= set(there) and not unfinished.exists():
-        return False
-    if there and not unfinished.exists():
+    if set(target.services) <= set(there):
+        return True
+    if there:
         missing = next(path for path in target.services if not path.exists())
         raise ControllerError(
             f"{target.directory} is not empty, but {missing.name} is missing",
             "put it back from your backup, or move the directory away and make all of it anew",
         )
-    # What a run that was broken off has left is nobody's yet.
-    target.write({unfinished: b""})
-    target.write(_everything(target, recipe, lifetimes, passphrase))
-    unfinished.unlink()
-    return True
+    return False
 
 
 def subject(source: Store) -> Subject:
@@ -217,6 +230,11 @@ def _finish(target: Store, new: _New) -> bool:
     for path in (new.chain, new.key, new.root_key):
         path.unlink(missing_ok=True)
     return True
+
+
+def _unfinished(target: Store) -> Path:
+    """Is there while `create` writes."""
+    return target.directory / "private" / "unfinished"
 
 
 def _expect_begun(new: _New) -> None:

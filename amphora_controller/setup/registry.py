@@ -4,6 +4,8 @@
 from collections.abc import Sequence
 
 from amphora_controller.errors import ControllerError
+from amphora_controller.setup.certs import CertsStep
+from amphora_controller.setup.config import ConfigStep
 from amphora_controller.setup.context import Context
 from amphora_controller.setup.flavor import FlavorStep
 from amphora_controller.setup.image import ImageStep
@@ -11,16 +13,20 @@ from amphora_controller.setup.keypair import KeypairStep
 from amphora_controller.setup.keystone import KeystoneStep
 from amphora_controller.setup.network import NetworkStep
 from amphora_controller.setup.steps import Step
+from amphora_controller.setup.verify import VerifyStep
 
 
 def all_steps(context: Context) -> tuple[Step, ...]:
     """Every step; making one asks nothing yet."""
     return (
         KeystoneStep(context),
+        CertsStep(context),
         ImageStep(context),
         KeypairStep(context),
         FlavorStep(context),
         NetworkStep(context),
+        ConfigStep(context),
+        VerifyStep(context),
     )
 
 

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether all is there and fits together; nothing is changed."""
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from keystoneauth1.exceptions import ConnectionError as Unreachable
+
+from amphora_agent.errors import CommandFailed
+from amphora_agent.system import process
+from amphora_controller import octavia_file
+from amphora_controller.errors import ControllerError
+from amphora_controller.setup import cloud_errors, groups, rules
+from amphora_controller.setup.cloud import Found, Service
+from amphora_controller.setup.config import file_problems, rendered
+from amphora_controller.setup.context import Context
+from amphora_controller.setup.ids import cloud_ids
+from amphora_controller.setup.steps import Change
+
+_API_UNIT = "octavia-api.service"
+_DEADLINE_S = 10
+_ACTIVE = "active"
+
+
+@dataclass(frozen=True, slots=True)
+class VerifyStep:
+    """What can be asked: image, flavor, network, groups, octavia.conf, files, the API.
+
+    Before a teardown: whether load balancers still use what would be removed.
+    """
+
+    context: Context
+    name = "verify"
+
+    def changes(self) -> Iterator[Change]:
+        """Nothing; every problem there is makes one error.
+
+        Raises:
+            ControllerError: something is wrong.
+        """
+        problems: list[str] = []
+        for look in (self._cloud, self._groups, self._conf, self._files, self._api):
+            problems += self._found(look)
+        if problems:
+            raise ControllerError("not all is as it should be", "\n".join(dict.fromkeys(problems)))
+        return iter(())
+
+    def removals(self) -> Iterator[Change]:
+        """Nothing.
+
+        Raises:
+            ControllerError: amphorae have ports in the management network.
+        """
+        described = self.context.site.management.network
+        if described is None or self.context.project() is None:
+            return iter(())
+        networks = self.context.cloud.find_all(
+            Service.NETWORK,
+            "/networks",
+            name=described.name,
+            project_id=self.context.project_id(),
+        )
+        for network in filter(self.context.is_own, networks):
+            ports = self.context.cloud.find_all(Service.NETWORK, "/ports", network_id=network["id"])
+            count = sum(port["device_owner"].startswith("compute:") for port in ports)
+            if count:
+                raise ControllerError(
+                    f"amphorae still have {count} ports in network {described.name}",
+                    "delete the load balancers first; nothing was removed",
+                )
+        return iter(())
+
+    def _found(self, look: Callable[[], Iterator[str]]) -> list[str]:
+        """What one look finds; that it cannot look is a problem, too."""
+        try:
+            return list(look())
+        except ControllerError as exc:
+            return [str(exc)]
+        except cloud_errors.ERRORS as exc:
+            return [str(cloud_errors.explained(exc, "verify"))]
+
+    def _cloud(self) -> Iterator[str]:
+        ids = cloud_ids(self.context)
+        for network in ids.networks:
+            if self.context.cloud.find(Service.NETWORK, f"/networks/{network}") is None:
+                yield f"there is no network {network}"
+        for group in ids.security_groups:
+            if self.context.cloud.find(Service.NETWORK, f"/security-groups/{group}") is None:
+                yield f"there is no security group {group}"
+        if self.context.cloud.find(Service.COMPUTE, f"/flavors/{ids.flavor}") is None:
+            yield f"there is no flavor {ids.flavor}"
+        yield from self._images(ids.image_owner)
+
+    def _images(self, owner: str) -> Iterator[str]:
+        tag = self.context.site.amphora.image_tag
+        query = {"owner": owner} if owner else {}
+        found = list(self.context.cloud.find_all(Service.IMAGE, "/images", tag=tag, **query))
+        active = [image for image in found if image["status"] == _ACTIVE]
+        whose = f" of project {owner}" if owner else ""
+        if len(active) != 1:
+            ids = ", ".join(str(image["id"]) for image in active) or "none"
+            yield f"one active image{whose} is to have the tag {tag}; there are: {ids}"
+        for image in found:
+            if image["status"] != _ACTIVE:
+                yield f"image {image['id']} with the tag {tag} is {image['status']}"
+
+    def _groups(self) -> Iterator[str]:
+        management = self.context.site.management
+        networks = tuple(groups.subnets(self.context))
+        wanted = {management.controller_group: rules.controller_rules(self.context.site, networks)}
+        if not management.security_groups:
+            wanted[management.amphora_group] = rules.amphora_rules(self.context.site, networks)
+        for name, those in wanted.items():
+            missing, extra = groups.differences(self.context, name, those)
+            for rule in missing:
+                yield f"security group {name} lacks: {rule}"
+            for found in extra:
+                yield f"security group {name} has a rule too many: {_shown(found)}"
+
+    def _conf(self) -> Iterator[str]:
+        path = Path(self.context.site.octavia.conf)
+        there, wanted = octavia_file.read(path), rendered(self.context)
+        if there != wanted:
+            changed = octavia_file.difference(there, wanted, path)
+            yield f"{path} is not what the site and the cloud ask for:\n{changed}".rstrip("\n")
+
+    def _files(self) -> Iterator[str]:
+        return file_problems(self.context.site)
+
+    def _api(self) -> Iterator[str]:
+        """The API is asked by its public address; that nothing answers is right where none runs."""
+        url = self._public_url()
+        if url is None:
+            yield "the catalogue has no public endpoint of type load-balancer"
+            return
+        try:
+            answer = self.context.cloud.connection.session.get(
+                url, authenticated=False, raise_exc=False, timeout=_DEADLINE_S
+            )
+        except Unreachable as exc:
+            if _runs(_API_UNIT):
+                yield f"{_API_UNIT} runs, but {url} does not answer: {type(exc).__name__}"
+            return
+        if not answer.ok:
+            yield f"{url} answers with status {answer.status_code}; look at Octavia's log"
+
+    def _public_url(self) -> str | None:
+        services = self.context.cloud.find_all(Service.IDENTITY, "/services", type="load-balancer")
+        for service in services:
+            for endpoint in self.context.cloud.find_all(
+                Service.IDENTITY, "/endpoints", service_id=service["id"], interface="public"
+            ):
+                return str(endpoint["url"])
+        return None
+
+
+def _shown(rule: Found) -> str:
+    return str(rules.told(rule) or rule["id"])
+
+
+def _runs(unit: str) -> bool:
+    if shutil.which("systemctl") is None:
+        return False
+    try:
+        done = process.run(
+            ["systemctl", "--quiet", "is-active", unit], timeout_s=_DEADLINE_S, check=False
+        )
+    except CommandFailed:
+        return False
+    return done.returncode == 0
