@@ -120,7 +120,12 @@ class Amphora:
         self.log.touch()
 
     def configure(
-        self, controllers: Sequence[str], *, interval: str = "0.1", key: str | None = KEY
+        self,
+        controllers: Sequence[str],
+        *,
+        interval: str = "0.1",
+        key: str | None = KEY,
+        amphora_id: str = AMPHORA_ID,
     ) -> None:
         """Write amphora-agent.conf as the agent does: a new file under the old name."""
         fresh = self.config.with_suffix(".new")
@@ -128,7 +133,7 @@ class Amphora:
             f"[haproxy_amphora]\nbase_path = {self.base}\n"
             f"[health_manager]\ncontroller_ip_port_list = {', '.join(controllers)}\n"
             f"heartbeat_interval = {interval}\nheartbeat_key = {key}\n"
-            f"[amphora_agent]\namphora_id = {AMPHORA_ID}\n"
+            f"[amphora_agent]\namphora_id = {amphora_id}\n"
         )
         fresh.replace(self.config)
 

@@ -165,13 +165,13 @@ class Hook:
     """A web server on loopback that is up or down, and notes what it is POSTed.
 
     Attributes:
-        answer: the status of each answer.
-        took: documents that were answered with success.
+        answer: the status of each answer; None takes a document and hangs up without one.
+        took: documents that were taken, in order.
     """
 
     def __init__(self, port: int) -> None:
         self.port = port
-        self.answer = 204
+        self.answer: int | None = 204
         self.took: list[dict[str, Any]] = []
         self.asked = 0
         self._server: http.server.ThreadingHTTPServer | None = None
@@ -209,12 +209,15 @@ class Hook:
             def do_POST(self) -> None:
                 hook.asked += 1
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                if 200 <= hook.answer < 300:
+                answer = hook.answer
+                if answer is None or 200 <= answer < 300:
                     hook.took.append(body)
+                if answer is None:
+                    return
                 # A watch that was killed does not wait for the answer.
                 with suppress(OSError):
-                    self.send_response(hook.answer)
-                    if hook.answer == 302:
+                    self.send_response(answer)
+                    if answer == 302:
                         self.send_header("Location", "/elsewhere")
                     self.end_headers()
 
