@@ -14,6 +14,9 @@ from enum import StrEnum
 DATAGRAM_MAX_BYTES = 65_527
 # A datagram of UUIDs unpacks to about five times its size; zlib could reach a thousand times.
 _TEXT_MAX_BYTES = 8 * 1024 * 1024
+# So often its size is unpacked of what anybody may have sent, to say what it is. Pools that many
+# listeners share pack well, some fifty times.
+_UNSIGNED_RATIO_MAX = 100
 _HEX_BYTES = 64
 _RAW_BYTES = 32
 # Of a zlib stream (RFC 1950); before it is complete anything could be one.
@@ -59,7 +62,7 @@ def text(datagram: bytes, key: str) -> bytes:
     packed = _signed(datagram, key)
     if packed is None:
         raise _of_signature(datagram)
-    stream = _unpacked(packed)
+    stream = _unpacked(packed, _TEXT_MAX_BYTES)
     if stream.is_large:
         raise Refused(Fault.OVERSIZE, f"its text has over {_TEXT_MAX_BYTES} bytes")
     if not stream.is_whole or stream.rest:
@@ -100,7 +103,7 @@ def _signed(datagram: bytes, key: str) -> bytes | None:
 
 def _of_signature(datagram: bytes) -> Refused:
     """What a datagram is whose signature is wrong; it tells nothing that could be trusted."""
-    stream = _unpacked(datagram)
+    stream = _unpacked(datagram, _UNSIGNED_RATIO_MAX * max(len(datagram), 1))
     if stream.is_whole and len(stream.rest) in (_HEX_BYTES, _RAW_BYTES):
         return Refused(Fault.WRONG_KEY, "heartbeat_key is another one where it was made")
     if stream.is_large or not stream.is_stream or len(stream.rest) > _HEX_BYTES:
@@ -108,10 +111,10 @@ def _of_signature(datagram: bytes) -> Refused:
     return Refused(Fault.TRUNCATED, f"the {len(datagram)} bytes are the beginning of one")
 
 
-def _unpacked(packed: bytes) -> _Stream:
+def _unpacked(packed: bytes, max_bytes: int) -> _Stream:
     unpacker = zlib.decompressobj()
     try:
-        unpacked = unpacker.decompress(packed, _TEXT_MAX_BYTES)
+        unpacked = unpacker.decompress(packed, max_bytes)
     except zlib.error:
         return _Stream(is_stream=False)
     return _Stream(

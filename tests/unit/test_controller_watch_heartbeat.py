@@ -127,6 +127,14 @@ def test_pool_of_several_listeners_is_there_once_and_the_last_counts() -> None:
     }
 
 
+# As large as a heartbeat can be, and the same names everywhere, so that it packs well.
+LARGE = json.dumps(
+    spoken(
+        pools={f"{POOL}:{n}": {"status": "UP", "members": {MEMBER: "UP"}} for n in range(20_000)}
+    )
+).encode()
+
+
 @pytest.mark.parametrize(
     ("datagram", "expected"),
     [
@@ -143,6 +151,10 @@ def test_pool_of_several_listeners_is_there_once_and_the_last_counts() -> None:
         (signed(json.dumps(spoken()).encode(), "forged"), Fault.WRONG_KEY),
         (signed(b" " * 9_000_000), Fault.OVERSIZE),
         (signed(b" " * 9_000_000, "forged"), Fault.GARBAGE),
+        # What only claims to be large is not unpacked to its end.
+        (signed(b" " * 1_000_000, "forged"), Fault.GARBAGE),
+        (signed(b" " * 1_000_000), Fault.MALFORMED),
+        (signed(LARGE, "forged"), Fault.WRONG_KEY),
         (b"no zlib" + hmac.digest(KEY.encode(), b"no zlib", "sha256"), Fault.MALFORMED),
         (signed(b""), Fault.MALFORMED),
         (signed(b"\xff"), Fault.MALFORMED),
