@@ -3,7 +3,6 @@
 
 import datetime
 import json
-import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,7 +10,7 @@ from typing import Annotated
 import typer
 
 from amphora_agent.system import files
-from amphora_controller.certificates import check, lifecycle
+from amphora_controller.certificates import check, lifecycle, passphrase
 from amphora_controller.certificates.check import Finding, Limits
 from amphora_controller.certificates.issue import KeyKind, Purpose, Recipe, Subject
 from amphora_controller.certificates.lifecycle import Lifetimes, Step
@@ -24,20 +23,13 @@ app = typer.Typer(
     no_args_is_help=True,
 )
 
-_VARIABLE = "AMPHORA_CA_PASSPHRASE"
-
 DirectoryOption = Annotated[
     Path, typer.Option("--directory", "-d", help="Where the certificates lie.")
 ]
 OwnerOption = Annotated[
     str, typer.Option(help="user:group that the files belong to, such as octavia:octavia.")
 ]
-PassphraseOption = Annotated[
-    Path | None,
-    typer.Option(
-        help=f"File with the passphrase of the authorities' keys; else {_VARIABLE} holds it."
-    ),
-]
+PassphraseOption = Annotated[Path | None, typer.Option(help=passphrase.HELP)]
 KeyOption = Annotated[KeyKind, typer.Option("--key", help="Algorithm and size of new keys.")]
 RootDaysOption = Annotated[int, typer.Option(min=1, help="How long a root is valid.")]
 IntermediateDaysOption = Annotated[
@@ -67,7 +59,7 @@ def create(
     target = _store(directory, owner)
     recipe = _recipe(key, Subject(country=country, organization=organization))
     lifetimes = _lifetimes(root_days, intermediate_days, controller_days)
-    if lifecycle.create(target, recipe, lifetimes, _passphrase(passphrase_file)):
+    if lifecycle.create(target, recipe, lifetimes, passphrase.read(passphrase_file)):
         typer.echo(f"made both authorities and the controllers' certificate in {directory}")
         typer.echo(f"keep {directory}/private somewhere safe; no service needs it")
     else:
@@ -86,7 +78,7 @@ def renew(
     lifetimes = Lifetimes(controller_days=controller_days)
     target = _store(directory, owner)
     recipe = _recipe(key, lifecycle.subject(target))
-    lifecycle.renew_controller(target, recipe, lifetimes, _passphrase(passphrase_file))
+    lifecycle.renew_controller(target, recipe, lifetimes, passphrase.read(passphrase_file))
     typer.echo(f"made {target.client_bundle} anew")
     typer.echo("restart octavia-worker, octavia-health-manager and octavia-housekeeping now")
 
@@ -111,7 +103,7 @@ def roll_ca(
         step,
         recipe=_recipe(key, lifecycle.subject(target)),
         lifetimes=_lifetimes(root_days, intermediate_days, controller_days),
-        passphrase=_passphrase(passphrase_file),
+        passphrase=passphrase.read(passphrase_file),
     )
     typer.echo(f"{purpose} authority: {step} {'done' if changed else 'was done before'}")
     typer.echo(_NEXT[purpose, step])
@@ -134,7 +126,7 @@ def check_all(
         Store(directory=directory),
         now=datetime.datetime.now(datetime.UTC),
         limits=Limits(warning_days=warning_days, critical_days=critical_days),
-        passphrase=_passphrase_if_any(passphrase_file),
+        passphrase=passphrase.read_if_any(passphrase_file),
     )
     if prometheus_file is not None:
         _write(prometheus_file, check.textfile(found))
@@ -198,26 +190,6 @@ def _lifetimes(root_days: int, intermediate_days: int, controller_days: int) -> 
         intermediate_days=intermediate_days,
         controller_days=controller_days,
     )
-
-
-def _passphrase(file: Path | None) -> str:
-    text = _passphrase_if_any(file)
-    if text is None:
-        raise ControllerError(
-            "no passphrase for the authorities' keys",
-            f"--passphrase-file FILE, or the environment variable {_VARIABLE}",
-        )
-    return text
-
-
-def _passphrase_if_any(file: Path | None) -> str | None:
-    text = os.environ.get(_VARIABLE, "")
-    if file is not None:
-        try:
-            text = file.read_text(encoding="utf-8").strip("\n")
-        except (OSError, UnicodeDecodeError) as exc:
-            raise ControllerError(f"{file} cannot be read", str(exc)) from exc
-    return text or None
 
 
 def _write(path: Path, text: str) -> None:
