@@ -11,6 +11,7 @@ import http.client
 import json
 import socket
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -85,12 +86,14 @@ class Amphora:
         address: on the management network.
         trust: file with the authorities that sign amphorae ([haproxy_amphora] server_ca).
         identity: file with the controllers' key and certificate ([haproxy_amphora] client_cert).
+        amphora_id: the UUID that the amphora's certificate must name; None takes any amphora.
         timeout_s: for each step.
     """
 
     address: str
     trust: Path
     identity: Path
+    amphora_id: str | None = None
     port: int = PORT
     timeout_s: float = 10.0
 
@@ -104,19 +107,37 @@ class Amphora:
         context = self._context()
         sock = self._dial()
         try:
-            return Session(context.wrap_socket(sock), self.address)
+            session = Session(context.wrap_socket(sock), self.address)
         except (OSError, ValueError) as exc:
             sock.close()
             raise _of_handshake(exc) from exc
+        if self.amphora_id is not None and self.amphora_id not in session.names:
+            with session:
+                raise another_amphora(
+                    f"the certificate of {self.address}", session.names, self.amphora_id
+                )
+        return session
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
         """One request on a connection of its own.
+
+        Args:
+            headers: see Session.request.
+            timeout_s: for the answer, if it may take longer than other steps.
 
         Raises:
             Failed: there was no answer; an answer with an error status is one.
         """
         with self.connect() as session:
-            return session.request(method, path, body)
+            return session.request(method, path, body, headers=headers, timeout_s=timeout_s)
 
     def _context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -166,26 +187,71 @@ class Session:
         """The amphora's."""
         return x509.load_der_x509_certificate(self._sock.getpeercert(binary_form=True) or b"")
 
-    def request(self, method: str, path: str, body: bytes | None = None) -> Answer:
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The amphora's UUID as its certificate has it: the DNS names of subjectAltName."""
+        try:
+            found = self.certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
+        except x509.ExtensionNotFound:
+            return ()
+        return tuple(found.value.get_values_for_type(x509.DNSName))
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Answer:
         """One request; the amphora may close the session after it.
+
+        Args:
+            headers: besides those that every request has.
+            timeout_s: see Amphora.request.
 
         Raises:
             Failed: there was no whole answer.
         """
         connection = http.client.HTTPSConnection(self._address)
         connection.sock = self._sock
+        if timeout_s is not None:
+            self._sock.settimeout(timeout_s)
         try:
-            connection.request(method, path, body, {"Connection": "close"})
+            connection.request(method, path, body, {"Connection": "close", **(headers or {})})
             response = connection.getresponse()
             content = response.read(_ANSWER_MAX_BYTES + 1)
             if response.length and len(content) <= _ANSWER_MAX_BYTES:
                 raise http.client.IncompleteRead(content, response.length)
         except (OSError, http.client.HTTPException) as exc:
-            raise _of_answer(exc) from exc
+            raise _of_answer(self._last_word(exc)) from exc
         if len(content) > _ANSWER_MAX_BYTES:
             raise Failed(Hop.HTTP, f"the answer has over {_ANSWER_MAX_BYTES} bytes", "ask for less")
         headers = {name.lower(): value for name, value in response.getheaders()}
         return Answer(status=response.status, headers=headers, body=content)
+
+    def _last_word(self, exc: Exception) -> Exception:
+        """Why it ended: who turns a client away closes while that one still sends its body."""
+        if isinstance(exc, ConnectionError | ssl.SSLEOFError):
+            try:
+                self._sock.recv(1)
+            except OSError as said:
+                return said
+        return exc
+
+
+def another_amphora(certificate: str, names: tuple[str, ...], amphora_id: str) -> Failed:
+    """A certificate that names somebody else than who was meant.
+
+    Args:
+        certificate: how the message calls it.
+    """
+    return Failed(
+        Hop.SERVER_CERTIFICATE,
+        f"{certificate} names {', '.join(names) or 'nothing'}, not {amphora_id}",
+        "another amphora has this address: compare `openstack loadbalancer amphora list`",
+    )
 
 
 def _of_connection(exc: OSError, address: str, port: int) -> Failed:

@@ -9,7 +9,7 @@ from typing import Any
 
 from cryptography import x509
 
-from amphora_controller.amphora.client import Amphora, Answer, Failed, Hop
+from amphora_controller.amphora.client import Amphora, Answer, Failed, Hop, another_amphora
 
 # Octavia's housekeeping renews certificates this long before they expire.
 _RENEWAL_DAYS = 14
@@ -43,7 +43,7 @@ def probe(amphora: Amphora, *, amphora_id: str | None, now: datetime.datetime) -
     try:
         with amphora.connect() as session:
             yield Result(hop=Hop.TCP, well=True, message=f"connected to {amphora.address}")
-            yield _identity(session.certificate, amphora_id)
+            yield _identity(session.names, amphora_id)
             yield _days(session.certificate, now)
             answer = session.request("GET", "//")
             yield Result(
@@ -56,16 +56,10 @@ def probe(amphora: Amphora, *, amphora_id: str | None, now: datetime.datetime) -
         yield Result(hop=exc.hop, well=False, message=exc.message, hint=exc.hint)
 
 
-def _identity(certificate: x509.Certificate, amphora_id: str | None) -> Result:
-    names = _dns_names(certificate)
-    shown = ", ".join(names) or "nothing"
+def _identity(names: tuple[str, ...], amphora_id: str | None) -> Result:
     if amphora_id is not None and amphora_id not in names:
-        return Result(
-            hop=Hop.SERVER_CERTIFICATE,
-            well=False,
-            message=f"it names {shown}, not {amphora_id}",
-            hint="another amphora has this address: compare `openstack loadbalancer amphora list`",
-        )
+        failed = another_amphora("it", names, amphora_id)
+        return Result(hop=failed.hop, well=False, message=failed.message, hint=failed.hint)
     if not names:
         return Result(
             hop=Hop.SERVER_CERTIFICATE,
@@ -73,7 +67,7 @@ def _identity(certificate: x509.Certificate, amphora_id: str | None) -> Result:
             message="it names no amphora (subjectAltName)",
             hint="it was not made by Octavia's certificate generator",
         )
-    return Result(hop=Hop.SERVER_CERTIFICATE, well=True, message=f"it names {shown}")
+    return Result(hop=Hop.SERVER_CERTIFICATE, well=True, message=f"it names {', '.join(names)}")
 
 
 def _days(certificate: x509.Certificate, now: datetime.datetime) -> Result:
@@ -135,11 +129,3 @@ def _info(answer: Answer) -> Result:
 def _field(answer: Answer, name: str) -> Any:
     document = answer.json()
     return document.get(name) if isinstance(document, dict) else None
-
-
-def _dns_names(certificate: x509.Certificate) -> list[str]:
-    try:
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)
-    except x509.ExtensionNotFound:
-        return []
-    return names.value.get_values_for_type(x509.DNSName)

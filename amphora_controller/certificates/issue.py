@@ -7,7 +7,7 @@ must be critical is.
 """
 
 import datetime
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 
 from cryptography import x509
@@ -138,6 +138,37 @@ def controller(recipe: Recipe, *, days: int, issuer: Issued) -> Issued:
     return _sign("OctaviaController", recipe, days=days, issuer=issuer, extensions=extensions)
 
 
+def amphora(recipe: Recipe, amphora_id: str, *, days: int, issuer: Issued) -> Issued:
+    """The certificate that one amphora serves with.
+
+    As Octavia's local certificate generator makes them: the common name is all of the subject,
+    whatever the recipe's is.
+
+    Args:
+        amphora_id: the UUID, which controllers look for in subjectAltName.
+    """
+    encrypts = recipe.kind.startswith("rsa-")
+    usage = _usage(
+        digital_signature=True,
+        key_encipherment=encrypts,
+        data_encipherment=encrypts,
+        key_agreement=True,
+    )
+    extensions: list[tuple[x509.ExtensionType, bool]] = [
+        (x509.BasicConstraints(ca=False, path_length=None), True),
+        (x509.SubjectAlternativeName([x509.DNSName(amphora_id)]), False),
+        (usage, True),
+        (
+            x509.ExtendedKeyUsage(
+                [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]
+            ),
+            True,
+        ),
+    ]
+    nameless = replace(recipe, subject=Subject(organization="", unit=""))
+    return _sign(amphora_id, nameless, days=days, issuer=issuer, extensions=extensions)
+
+
 def _authority_name(purpose: Purpose, level: str) -> str:
     return f"{purpose.capitalize()}{level}CA"
 
@@ -150,14 +181,19 @@ def _authority(path_length: int | None) -> list[tuple[x509.ExtensionType, bool]]
 
 
 def _usage(
-    *, digital_signature: bool, key_encipherment: bool = False, sign: bool = False
+    *,
+    digital_signature: bool,
+    key_encipherment: bool = False,
+    data_encipherment: bool = False,
+    key_agreement: bool = False,
+    sign: bool = False,
 ) -> x509.KeyUsage:
     return x509.KeyUsage(
         digital_signature=digital_signature,
         content_commitment=False,
         key_encipherment=key_encipherment,
-        data_encipherment=False,
-        key_agreement=False,
+        data_encipherment=data_encipherment,
+        key_agreement=key_agreement,
         key_cert_sign=sign,
         crl_sign=sign,
         encipher_only=False,
