@@ -146,7 +146,7 @@ _NEXT = {
     ): "next: restart Octavia's services on every controller, then `use`",
     (Purpose.SERVER, Step.USE): (
         "next: restart Octavia's services; wait until every amphora has a certificate of the new "
-        "authority (they are renewed in turn, or by a failover), then `finish`"
+        "authority (they are renewed in turn, or by amphoractl amphora rotate), then `finish`"
     ),
     (Purpose.SERVER, Step.FINISH): "next: restart Octavia's services on every controller",
     (Purpose.CLIENT, Step.BEGIN): (

@@ -12,7 +12,7 @@ import pytest
 
 from amphora_controller import cli
 from amphora_controller.certificates.store import Store
-from tests.functional.conftest import REPOSITORY, Place
+from tests.functional.conftest import LOOPBACK, REPOSITORY, Place
 from tests.support import need
 from tests.support.mutual_tls import Client, RefusedError
 
@@ -111,3 +111,28 @@ def test_authorities_are_rolled_while_the_agent_answers(
             assert controller(fresh_place, certificates).get("//")[0] == 200
             run("renew", certificates)
             assert controller(fresh_place, certificates).get("//")[0] == 200
+
+
+def test_rotate_brings_an_amphora_over_to_a_new_authority(
+    fresh_place: Place, certificates: Store
+) -> None:
+    """Between `use` and `finish` a rotation signs with the new authority, and nobody is lost."""
+    with agent(fresh_place, certificates):
+        for step in ("begin", "use"):
+            run(f"roll-ca server {step}", certificates)
+        rotated = ("amphora", "rotate", str(LOOPBACK), "-d", str(certificates.directory))
+        with fresh_place.outer.entered():
+            assert cli.main(rotated) == 0
+        run("roll-ca server finish", certificates)
+        assert controller(fresh_place, certificates).get("//")[0] == 200
+
+
+def test_amphora_that_was_not_rotated_is_lost_at_the_end(
+    fresh_place: Place, certificates: Store
+) -> None:
+    """Without the rotation the last step cuts the amphora off, so it is the rotation that helps."""
+    with agent(fresh_place, certificates):
+        for step in ("begin", "use", "finish"):
+            run(f"roll-ca server {step}", certificates)
+        with pytest.raises(RefusedError):
+            controller(fresh_place, certificates).get("//")
