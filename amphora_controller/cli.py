@@ -9,6 +9,7 @@ import typer
 from amphora_controller import (
     amphora_command,
     certs_command,
+    fleet_command,
     setup_command,
     site_command,
     watch_command,
@@ -23,6 +24,7 @@ app = typer.Typer(
 )
 app.add_typer(amphora_command.app, name="amphora")
 app.add_typer(certs_command.app, name="certs")
+app.add_typer(fleet_command.app, name="fleet")
 app.add_typer(site_command.app, name="site")
 app.command()(site_command.config)
 app.command()(watch_command.watch)
