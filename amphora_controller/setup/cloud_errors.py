@@ -15,6 +15,13 @@ _CREDENTIALS = (
     "set OS_CLOUD or --os-cloud to an entry of clouds.yaml, or the variables OS_AUTH_URL, "
     "OS_USERNAME, OS_PASSWORD, OS_PROJECT_NAME"
 )
+_CATALOGUE = (
+    "the service is not in the catalogue of this region: openstack catalog list; or clouds.yaml "
+    "has another region_name or interface"
+)
+_PASSWORD = "look at the password, and at the domain and project"  # noqa: S105
+_REACH = "look whether the service runs and is reached from this host; run again then"
+_REQUEST = "run again with --dry-run to see the request"
 
 
 def explained(exc: Exception, doing: str) -> ControllerError:
@@ -25,22 +32,22 @@ def explained(exc: Exception, doing: str) -> ControllerError:
     """
     if isinstance(exc, sdk.HttpException) and exc.status_code is not None:
         return _answered(exc, exc.status_code, doing)
-    message = f"{doing}: {_one_line(str(exc))}"
-    if isinstance(exc, sdk.ConfigException | auth.MissingRequiredOptions | auth.NoMatchingPlugin):
-        return ControllerError(f"{doing}: no credentials for the cloud", _CREDENTIALS)
-    if isinstance(exc, auth.Unauthorized):
-        return ControllerError(message, "look at the password, and at the domain and project")
+    return ControllerError(f"{doing}: {_one_line(str(exc))}", _next_step(exc))
+
+
+def _next_step(exc: Exception) -> str:
+    if isinstance(exc, sdk.ServiceDisabledException):
+        # Raised for whatever kept openstacksdk from the service, which only its text tells apart.
+        return _CATALOGUE if "catalog" in str(exc) else _REACH
     if isinstance(exc, auth.EndpointNotFound | sdk.EndpointNotFound):
-        return ControllerError(
-            message,
-            "the service is not in the catalogue of this region: openstack catalog list; "
-            "or clouds.yaml has another region_name or interface",
-        )
-    if isinstance(exc, auth.ConnectionError):
-        return ControllerError(
-            message, "look whether the service runs and is reached from this host; run again then"
-        )
-    return ControllerError(message, "run again with --dry-run to see the request")
+        return _CATALOGUE
+    if isinstance(exc, auth.ConnectionError | auth.DiscoveryFailure):
+        return _REACH
+    if isinstance(exc, auth.Unauthorized):
+        return _PASSWORD
+    if isinstance(exc, sdk.ConfigException | auth.MissingRequiredOptions | auth.NoMatchingPlugin):
+        return _CREDENTIALS
+    return _REQUEST
 
 
 def _answered(exc: sdk.HttpException, status: int, doing: str) -> ControllerError:
@@ -51,7 +58,7 @@ def _answered(exc: sdk.HttpException, status: int, doing: str) -> ControllerErro
     ):
         hint = "no quota is left: raise it with openstack quota set (images: openstack limit set)"
     elif status == 401:
-        hint = "look at the password, and at the domain and project"
+        hint = _PASSWORD
     elif status == 403:
         hint = (
             "these credentials lack a right: use those of an administrator (--os-cloud, OS_CLOUD)"
@@ -63,7 +70,7 @@ def _answered(exc: sdk.HttpException, status: int, doing: str) -> ControllerErro
     elif status >= 500:
         hint = "the service failed: look at its log; run again then"
     else:
-        hint = "run again with --dry-run to see the request"
+        hint = _REQUEST
     return ControllerError(message, hint)
 
 

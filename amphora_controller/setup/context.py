@@ -2,7 +2,7 @@
 """What every step gets: the site, the host that it runs on, the cloud."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup.cloud import Cloud, Found, Request, Service
@@ -19,6 +19,7 @@ class Context:
         host: this host's name among the site's controllers.
         dry_run: nothing that is told will be done.
         with_certificates: certificates are removed, too.
+        known: ids of domains and the project, which stay what they are during a run.
     """
 
     site: Site
@@ -27,6 +28,7 @@ class Context:
     cloud: Cloud
     dry_run: bool = False
     with_certificates: bool = False
+    known: dict[str, str] = field(default_factory=dict)
 
     @property
     def mark(self) -> str:
@@ -78,12 +80,16 @@ class Context:
         if mine:
             return mine[0]
         if there:
-            raise ControllerError(
-                f"{what} ({there[0]['id']}) is there already, and amphoractl did not make it for "
-                f"site {self.site.name}; it was not touched",
-                "give another name in the site's file, or remove it if nobody needs it",
-            )
+            raise self.refusal(there[0], what)
         return None
+
+    def refusal(self, found: Found, what: str) -> ControllerError:
+        """The error where somebody else's resource has a name that the site asks for."""
+        return ControllerError(
+            f"{what} ({found['id']}) is there already, and amphoractl did not make it for "
+            f"site {self.site.name}; it was not touched",
+            "give another name in the site's file, or remove it if nobody needs it",
+        )
 
     def id_of(self, found: Found | None, what: str, step: str) -> str:
         """The id of a resource; a dry run has something in its place.
@@ -112,7 +118,13 @@ class Context:
 
     def project_id(self) -> str:
         """Its id; see id_of."""
-        return self.id_of(self.project(), f"project {self.site.keystone.project}", "keystone")
+        what = f"project {self.site.keystone.project}"
+        if what not in self.known:
+            found = self.project()
+            if found is None:
+                return self.id_of(None, what, "keystone")
+            self.known[what] = found["id"]
+        return self.known[what]
 
     def domain_id(self, name: str) -> str:
         """The id of a domain of Keystone.
@@ -120,8 +132,12 @@ class Context:
         Raises:
             ControllerError: there is none.
         """
-        for found in self.cloud.find_all(Service.IDENTITY, "/domains", name=name):
-            return str(found["id"])
+        what = f"domain {name}"
+        if what not in self.known:
+            for found in self.cloud.find_all(Service.IDENTITY, "/domains", name=name):
+                self.known[what] = found["id"]
+        if what in self.known:
+            return self.known[what]
         raise ControllerError(
             f"Keystone has no domain {name}", "look at keystone.user_domain and project_domain"
         )

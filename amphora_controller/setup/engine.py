@@ -50,11 +50,12 @@ def run(steps: Sequence[Step], look: Look, *, dry_run: bool, say: Say) -> list[O
     """
     outcomes: list[Outcome] = []
     for step in steps:
-        if not dry_run and outcomes and outcomes[-1].state in {State.FAILED, State.INTERRUPTED}:
+        states = {outcome.state for outcome in outcomes}
+        if State.INTERRUPTED in states or (State.FAILED in states and not dry_run):
             outcomes.append(Outcome(step=step.name, state=State.NOT_REACHED))
             continue
         say(step.name)
-        pending = any(outcome.state is State.PENDING for outcome in outcomes)
+        pending = State.PENDING in states
         outcome = _run_step(step, look, dry_run=dry_run, pending=pending, say=say)
         outcomes.append(outcome)
         if outcome.error is not None:

@@ -115,6 +115,8 @@ def _find(context: Context, name: str) -> Found | None:
 
 
 def _named(context: Context, name: str) -> Iterator[Found]:
-    return context.cloud.find_all(
-        Service.NETWORK, "/security-groups", name=name, project_id=context.project_id()
-    )
+    # A list of one project's groups would make Neutron give it a default group.
+    project = context.project_id()
+    for found in context.cloud.find_all(Service.NETWORK, "/security-groups", name=name):
+        if found["project_id"] == project:
+            yield found

@@ -160,12 +160,10 @@ class ImageStep:
     def _refuse_others(self, described: ImageSite) -> None:
         """Others of the tag or the name in the same project would be taken for ours."""
         tag = self.context.site.amphora.image_tag
-        for query in ({"tag": tag}, {"name": described.name}):
-            self.context.own(
-                self._images(**query),
-                f"an image with the {' '.join(*query.items())}",
-                self._is_mine,
-            )
+        for key, value in (("tag", tag), ("name", described.name)):
+            for found in self._images(**{key: value}):
+                if not self._is_mine(found):
+                    raise self.context.refusal(found, f"an image with the {key} {value}")
 
     def _mine(self) -> list[Found]:
         return [found for found in self._images() if self._is_mine(found)]

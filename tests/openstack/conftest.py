@@ -2,6 +2,7 @@
 """One cloud for all tests; each cleans up after itself."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from tests.support import need
 from tests.support.openstack import cloud as lab
 from tests.support.openstack.cloud import Cloud
 from tests.support.openstack.contents import contents, difference
+from tests.support.openstack.operator import Operator
+from tests.support.openstack.operator import operator as an_operator
 
 
 def need_programs() -> None:
@@ -37,3 +40,10 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     before = contents(shared)
     yield
     assert difference(before, contents(shared)) == {}
+
+
+@pytest.fixture
+def operator(cloud: Cloud, tmp_path: Path) -> Iterator[Operator]:
+    """Somebody with a site for the cloud, of which nothing is made yet."""
+    with an_operator(cloud, tmp_path) as made:
+        yield made

@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import stat
 import subprocess
 from pathlib import Path
@@ -55,6 +56,11 @@ def document(**changes: Any) -> dict[str, Any]:
     return whole
 
 
+def described(*more: dict[str, Any], **subnet: Any) -> dict[str, Any]:
+    """Changes that describe a network instead of naming one."""
+    return {"management": {"network": {"subnets": [subnet, *more]}}}
+
+
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     """The usual site in a file."""
@@ -90,6 +96,23 @@ def loaded(directory: Path, **changes: Any) -> site.Site:
         ({"health__heartbeat_key": "a&b" * 10}, "do not reach amphorae as they are"),
         ({"certificates__storage_keys": ["k" * 31]}, "storage_keys[0]: exactly 32"),
         ({"management__networks": ["lb-mgmt-net"]}, "networks[0]: 'lb-mgmt-net' is not an id"),
+        ({"management": {}}, "either `network` (to make) or `networks`"),
+        ({"management__network": {"subnets": [{"cidr": "192.0.2.0/24"}]}}, "either `network`"),
+        ({"management": {"network": {"subnets": []}}}, "management.network.subnets: Expected"),
+        (
+            described(cidr="192.0.2.0/24", pool=["192.0.2.9", "192.0.3.1"]),
+            "subnets[0]: 192.0.3.1 is not in 192.0.2.0/24",
+        ),
+        (
+            described(cidr="192.0.2.0/24", pool=["192.0.2.9", "192.0.2.1"]),
+            "pool: 192.0.2.9 comes after",
+        ),
+        (described(cidr="192.0.2.0/24", address_mode="slaac"), "only IPv6 has one"),
+        (described({"cidr": "192.0.2.0/24"}, cidr="198.51.100.0/24"), "two have the name lb-mgmt"),
+        ({"management__controller_group": "lb-mgmt-sec-grp"}, "two groups, with two names"),
+        ({"amphora__ssh_public_key": "/x.pub"}, "the keypair needs a name"),
+        ({"certificates__root_days": 100}, "root_days >= intermediate_days >= controller_days"),
+        ({"name": "a b"}, "name: Expected `str` matching"),
         ({"messaging__hosts": ["ctl1"]}, "messaging.hosts[0]: 'ctl1' is not HOST:PORT"),
         ({"logs__admin_targets": ["log-host:514"]}, "admin_targets[0]: 'log-host:514' is not"),
         (
@@ -127,18 +150,31 @@ def test_secrets_stay_out_of_what_is_printed(tmp_path: Path) -> None:
 
 
 def test_example_is_complete_but_for_what_only_the_operator_knows(tmp_path: Path) -> None:
-    """With its empty fields filled in the example is a site, and its secrets are fresh."""
+    """With its passwords filled in the example is a site, and its secrets are fresh."""
     text = octavia_conf.site_example(site.new_secrets())
     assert text != octavia_conf.site_example(site.new_secrets())
-    filled = text.replace('password: ""', "password: x").replace('flavor: ""', "flavor: x")
-    filled = filled.replace("networks: []", f"networks: [{NETWORK}]")
-    filled = filled.replace("security_groups: []", f"security_groups: [{GROUP}]")
     path = tmp_path / "site.yaml"
-    path.write_text(filled)
+    path.write_text(text.replace('password: ""', "password: x"))
     assert site.load(path).amphora.topology == "ACTIVE_STANDBY"
     path.write_text(text)
     with pytest.raises(ControllerError):
         site.load(path)
+
+
+def test_example_says_the_defaults(tmp_path: Path) -> None:
+    """What stands after `#` changes nothing when it is set; what stands after `#:` can be set."""
+    text = octavia_conf.site_example(site.new_secrets()).replace('password: ""', "password: x")
+    path = tmp_path / "site.yaml"
+    path.write_text(text)
+    plain = site.load(path)
+    defaults, count = re.subn(r"^( *)#([a-z])", r"\1\2", text, flags=re.MULTILINE)
+    assert count > 10
+    path.write_text(defaults)
+    assert site.load(path) == plain
+    # Of IPv6, in an IPv4 subnet.
+    examples = re.sub(r"^ *#: address_mode.*\n", "", text, flags=re.MULTILINE)
+    path.write_text(re.sub(r"^( *)#: ", r"\1", examples, flags=re.MULTILINE))
+    assert site.load(path).amphora.image is not None
 
 
 # octavia.conf
@@ -286,3 +322,14 @@ def test_unknown_controller_is_named_with_those_there_are(
     """A host that is not in the site is an error that lists the others."""
     assert cli.main(["config", "-s", str(written), "--controller", "ctl9"]) == 3
     assert "it has ctl1, ctl2" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("command", ["setup", "teardown"])
+def test_step_that_is_not_there_is_named_with_those_there_are(
+    written: Path, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    """A wrong name of a step is an error that lists the right ones, before anything is asked."""
+    assert cli.main([command, "netwrok", "-s", str(written)]) == 3
+    shown = capsys.readouterr().err
+    assert "there is no step netwrok" in shown
+    assert "keystone, certs, image" in shown
