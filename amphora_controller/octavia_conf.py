@@ -11,11 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
-import jinja2
-
 from amphora_controller.certificates.store import Store
 from amphora_controller.errors import ControllerError
 from amphora_controller.site import Controller, Engine, Site
+from amphora_controller.template import template
 
 Sections = Mapping[str, Mapping[str, str]]
 
@@ -84,7 +83,7 @@ def render(site: Site, controller: Controller, ids: CloudIds, source: str) -> st
         }
         for section, options in sections(site, controller, ids).items()
     }
-    return _template("octavia.conf.j2").render(
+    return template("octavia.conf.j2").render(
         sections={name: options for name, options in written.items() if options},
         source=source.replace("\n", " "),
     )
@@ -225,16 +224,4 @@ def site_example(secrets: Mapping[str, str]) -> str:
     Args:
         secrets: see site.new_secrets.
     """
-    return _template("site.yaml.j2").render(secrets)
-
-
-def _template(name: str) -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("amphora_agent"),
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701  # neither is HTML; value_text escapes
-    )
-    return environment.get_template(name)
+    return template("site.yaml.j2").render(secrets)

@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """octavia.conf where it lies: read, compared, replaced, put back."""
 
-import difflib
 import os
 from pathlib import Path
 
 from amphora_agent.system import files
-from amphora_controller import octavia_conf
+from amphora_controller import octavia_conf, text_file
 from amphora_controller.errors import ControllerError
 from amphora_controller.owner import owner_ids
 
@@ -14,29 +13,12 @@ _SECRET_MODE = 0o600
 _CONFIG_MODE = 0o640
 
 
-def read(path: Path) -> str:
-    """The file's text, empty where there is none.
-
-    Raises:
-        ControllerError: it cannot be read.
-    """
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        return ""
-    except (OSError, UnicodeDecodeError) as exc:
-        raise ControllerError(f"{path} cannot be read", str(exc)) from exc
-
-
 def difference(before: str, after: str, path: Path) -> str:
     """What a change would change, without secrets."""
-    lines = difflib.unified_diff(
-        octavia_conf.without_secrets(before).splitlines(keepends=True),
-        octavia_conf.without_secrets(after).splitlines(keepends=True),
-        str(path),
-        f"{path} (new)",
+    changed = text_file.difference(
+        octavia_conf.without_secrets(before), octavia_conf.without_secrets(after), path
     )
-    return "".join(lines) or f"{path}: only secrets change\n"
+    return changed or f"{path}: only secrets change\n"
 
 
 def replace(path: Path, text: str, owner: str) -> None:
@@ -51,12 +33,12 @@ def replace(path: Path, text: str, owner: str) -> None:
         ControllerError: it cannot be written, or there is no such user or group.
     """
     ids = owner_ids(owner) if owner else None
-    before = read(path)
+    before = text_file.read(path)
     if before and octavia_conf.is_rendered(before):
-        write(path.with_name(f"{path.name}.before"), before, mode=_SECRET_MODE)
+        text_file.write(path.with_name(f"{path.name}.before"), before, mode=_SECRET_MODE)
     elif before:
-        write(original(path), before, mode=_SECRET_MODE)
-    write(path, text, mode=_CONFIG_MODE, owner=ids)
+        text_file.write(original(path), before, mode=_SECRET_MODE)
+    text_file.write(path, text, mode=_CONFIG_MODE, owner=ids)
 
 
 def restore(path: Path) -> None:
@@ -81,21 +63,6 @@ def restore(path: Path) -> None:
 def original(path: Path) -> Path:
     """Where the file is kept that amphoractl did not write."""
     return path.with_name(f"{path.name}.original")
-
-
-def write(path: Path, text: str, *, mode: int, owner: tuple[int, int] | None = None) -> None:
-    """Write a file, and its directory if that is missing.
-
-    Raises:
-        ControllerError: it cannot be written.
-    """
-    try:
-        files.make_directory(path.parent)
-        files.write_atomic(path, text.encode(), mode=mode)
-        if owner is not None:
-            os.chown(path, *owner)
-    except OSError as exc:
-        raise ControllerError(f"{path} cannot be written", exc.strerror or str(exc)) from exc
 
 
 def _ids(path: Path) -> tuple[int, int]:

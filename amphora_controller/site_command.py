@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from amphora_controller import octavia_conf, octavia_file, site
+from amphora_controller import octavia_conf, octavia_file, site, text_file
 from amphora_controller.errors import ControllerError
 
 app = typer.Typer(help="The file that describes this cloud.", no_args_is_help=True)
@@ -30,7 +30,7 @@ def init(path: Annotated[Path, typer.Argument(help="Where to write it.")] = _SIT
     """Write a commented file to fill in, with fresh secrets."""
     if path.exists():
         raise ControllerError(f"{path} is there already", "move it away, or go on with it")
-    octavia_file.write(path, octavia_conf.site_example(site.new_secrets()), mode=_SECRET_MODE)
+    text_file.write(path, octavia_conf.site_example(site.new_secrets()), mode=_SECRET_MODE)
     typer.echo(f"wrote {path}; fill in what is empty, then: amphoractl site check {path}")
 
 
@@ -52,7 +52,7 @@ def config(
     loaded = site.load(site_file)
     host = loaded.controller(controller or this_host())
     text = octavia_conf.render(loaded, host, octavia_conf.stated_ids(loaded), site_file.name)
-    before = octavia_file.read(output)
+    before = text_file.read(output)
     if before == text:
         typer.echo(f"{output} is as it should be; nothing was changed")
         return

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_controller import octavia_conf, octavia_file
+from amphora_controller import octavia_conf, octavia_file, text_file
 from amphora_controller.certificates import check
 from amphora_controller.certificates.check import Limits, Severity
 from amphora_controller.certificates.store import Store
@@ -28,7 +28,7 @@ class ConfigStep:
         """See Step."""
         path = self._path
         text = rendered(self.context)
-        before = octavia_file.read(path)
+        before = text_file.read(path)
         if before != text:
             yield Change(
                 what=f"write {path}",
@@ -39,7 +39,7 @@ class ConfigStep:
     def removals(self) -> Iterator[Change]:
         """See Step; the file comes back that was there before the first run."""
         path = self._path
-        if octavia_conf.is_rendered(octavia_file.read(path)):
+        if octavia_conf.is_rendered(text_file.read(path)):
             first = octavia_file.original(path)
             yield Change(
                 what=f"put back {path} as it was" if first.exists() else f"remove {path}",

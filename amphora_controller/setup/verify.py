@@ -10,7 +10,7 @@ from keystoneauth1.exceptions import ConnectionError as Unreachable
 
 from amphora_agent.errors import CommandFailed
 from amphora_agent.system import process
-from amphora_controller import octavia_file
+from amphora_controller import octavia_file, text_file
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup import cloud_errors, groups, rules
 from amphora_controller.setup.cloud import Found, Service
@@ -121,7 +121,7 @@ class VerifyStep:
 
     def _conf(self) -> Iterator[str]:
         path = Path(self.context.site.octavia.conf)
-        there, wanted = octavia_file.read(path), rendered(self.context)
+        there, wanted = text_file.read(path), rendered(self.context)
         if there != wanted:
             changed = octavia_file.difference(there, wanted, path)
             yield f"{path} is not what the site and the cloud ask for:\n{changed}".rstrip("\n")
