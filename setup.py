@@ -39,7 +39,14 @@ setup(
     ],
     # What a controller needs besides.
     extras_require={
-        "controller": ["cryptography>=42", "openstacksdk>=3", "rich>=13", "typer>=0.29"],
+        "controller": [
+            "cryptography>=42",
+            "openstacksdk>=3",
+            "psycopg[binary]>=3.1",
+            "pymysql>=1.1",
+            "rich>=13",
+            "typer>=0.29",
+        ],
     },
     entry_points={
         "console_scripts": [

@@ -13,7 +13,7 @@ from urllib.parse import quote
 
 from amphora_controller.certificates.store import Store
 from amphora_controller.errors import ControllerError
-from amphora_controller.site import Controller, Engine, Site
+from amphora_controller.site import Controller, Database, Engine, Site
 from amphora_controller.template import template
 
 Sections = Mapping[str, Mapping[str, str]]
@@ -200,9 +200,19 @@ def _account(site: Site) -> dict[str, str]:
 def _database_url(site: Site) -> str:
     database = site.database
     host = _host_and_port(database.host, database.port)
-    account = f"{quote(database.user, safe='')}:{quote(database.password, safe='')}"
+    account = f"{quote(database.user, safe='')}:{quote(_sent(database), safe='')}"
     url = f"{_DRIVERS[database.engine]}://{account}@{host}/{quote(database.name, safe='')}"
     return f"{url}?charset=utf8mb4" if database.engine is Engine.MYSQL else url
+
+
+def _sent(database: Database) -> str:
+    """The password such that Octavia sends it in UTF-8, as servers of MySQL store it.
+
+    PyMySQL encodes passwords in Latin-1: others than ASCII would be taken for wrong ones.
+    """
+    if database.engine is Engine.POSTGRESQL:
+        return database.password
+    return database.password.encode().decode("latin-1")
 
 
 def _transport_url(site: Site) -> str:

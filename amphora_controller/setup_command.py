@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """amphoractl setup and teardown: what a site needs is made, step by step, and taken away again."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -50,12 +51,17 @@ def teardown(
     certificates: Annotated[
         bool, typer.Option("--certificates", help="Remove the authorities and certificates, too.")
     ] = False,
+    database: Annotated[
+        bool, typer.Option("--database", help="Remove the database with all that Octavia knows.")
+    ] = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: DryRunOption = False,
 ) -> int:
     """Remove what setup made, and nothing else, in reverse order."""
-    context = _context(
-        site_file, controller, os_cloud, dry_run=dry_run, with_certificates=certificates
+    context = replace(
+        _context(site_file, controller, os_cloud, dry_run=dry_run),
+        with_certificates=certificates,
+        with_database=database,
     )
     chosen = registry.chosen(registry.all_steps(context), steps or [])[::-1]
     if not (yes or dry_run):
@@ -70,7 +76,6 @@ def _context(
     os_cloud: str,
     *,
     dry_run: bool,
-    with_certificates: bool = False,
 ) -> Context:
     return Context(
         site=site.load(site_file),
@@ -78,7 +83,6 @@ def _context(
         host=controller or this_host(),
         cloud=Cloud(os_cloud or None),
         dry_run=dry_run,
-        with_certificates=with_certificates,
     )
 
 

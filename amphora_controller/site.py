@@ -17,6 +17,7 @@ from amphora_controller import site_cloud
 from amphora_controller.certificates.issue import KeyKind
 from amphora_controller.errors import ControllerError
 from amphora_controller.site_cloud import AmphoraSite, Endpoints, Management
+from amphora_controller.site_host import DatabaseAdmin, HostSite, ServicesSite
 from amphora_controller.site_part import Name, Part, Port, Url
 
 _Days = Annotated[int, Meta(ge=1)]
@@ -54,7 +55,11 @@ class Controller(Part, frozen=True, kw_only=True):
 
 
 class Database(Part, frozen=True, kw_only=True):
-    """Octavia's database."""
+    """Octavia's database.
+
+    Attributes:
+        admin: makes database and account; without, another way has made them.
+    """
 
     engine: Engine = Engine.MYSQL
     host: Annotated[str, Meta(min_length=1)]
@@ -62,6 +67,7 @@ class Database(Part, frozen=True, kw_only=True):
     name: str = "octavia"
     user: str = "octavia"
     password: Annotated[str, Meta(min_length=1)]
+    admin: DatabaseAdmin | None = None
 
     def __repr__(self) -> str:
         return f"Database(host={self.host!r})"
@@ -170,6 +176,7 @@ class Site(Part, frozen=True, kw_only=True):
     Attributes:
         name: tells what this site has made in a cloud from what others have.
         endpoints: the first controller's port 9876 by default.
+        services, host: none where another way starts services, or makes the host's interface.
     """
 
     name: Annotated[str, Meta(pattern="^[0-9A-Za-z._-]{1,64}$")] = "octavia"
@@ -181,6 +188,8 @@ class Site(Part, frozen=True, kw_only=True):
     amphora: AmphoraSite = msgspec.field(default_factory=AmphoraSite)
     endpoints: Endpoints | None = None
     octavia: OctaviaSite = OctaviaSite()
+    services: ServicesSite | None = None
+    host: HostSite | None = None
     health: Health
     certificates: CertificateSite
     logs: Logs = Logs()

@@ -19,6 +19,7 @@ class Context:
         host: this host's name among the site's controllers.
         dry_run: nothing that is told will be done.
         with_certificates: certificates are removed, too.
+        with_database: the database is removed, too.
         known: ids of domains and the project, which stay what they are during a run.
     """
 
@@ -28,6 +29,7 @@ class Context:
     cloud: Cloud
     dry_run: bool = False
     with_certificates: bool = False
+    with_database: bool = False
     known: dict[str, str] = field(default_factory=dict)
 
     @property

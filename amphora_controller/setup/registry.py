@@ -7,6 +7,7 @@ from amphora_controller.errors import ControllerError
 from amphora_controller.setup.certs import CertsStep
 from amphora_controller.setup.config import ConfigStep
 from amphora_controller.setup.context import Context
+from amphora_controller.setup.db import DbStep
 from amphora_controller.setup.flavor import FlavorStep
 from amphora_controller.setup.image import ImageStep
 from amphora_controller.setup.keypair import KeypairStep
@@ -19,6 +20,7 @@ from amphora_controller.setup.verify import VerifyStep
 def all_steps(context: Context) -> tuple[Step, ...]:
     """Every step; making one asks nothing yet."""
     return (
+        DbStep(context),
         KeystoneStep(context),
         CertsStep(context),
         ImageStep(context),

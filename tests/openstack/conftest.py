@@ -12,6 +12,8 @@ from tests.support.openstack.cloud import Cloud
 from tests.support.openstack.contents import contents, difference
 from tests.support.openstack.operator import Operator
 from tests.support.openstack.operator import operator as an_operator
+from tests.support.openstack.servers import Server
+from tests.support.openstack.servers import servers as both_servers
 
 
 def need_programs() -> None:
@@ -27,6 +29,14 @@ def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
     """A cloud that answers."""
     need_programs()
     with lab.cloud(tmp_path_factory.mktemp("cloud")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Server]]:
+    """MariaDB and PostgreSQL, without a cloud."""
+    need_programs()
+    with both_servers(lab.ROOT, tmp_path_factory.mktemp("databases")) as made:
         yield made
 
 

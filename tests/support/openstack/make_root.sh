@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Makes a root directory with the programs of a small cloud, as root: Debian's Keystone, Glance, Neutron
-# and Nova, MariaDB and memcached, and their empty databases. The host itself gets no package: these
+# and Nova, MariaDB and memcached, their empty databases, and PostgreSQL. The host itself gets no package: these
 # would start their services at its next boot. Nothing changes the directory afterwards; each cloud
 # lays what it writes over it. See tests/openstack/__init__.py.
 
@@ -11,7 +11,7 @@ export LC_ALL=C.UTF-8
 
 readonly RELEASE=trixie
 readonly PACKAGES=(
-    glance-api keystone mariadb-server memcached neutron-api neutron-plugin-ml2 nova-api
+    glance-api keystone mariadb-server memcached neutron-api neutron-plugin-ml2 nova-api postgresql
 )
 # The account of the services, and one that may do all, as an operator has it.
 readonly ACCOUNTS="
