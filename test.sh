@@ -35,6 +35,7 @@ mkfs.vfat|dosfstools|dosfstools
 nc|netcat-openbsd|nmap-ncat
 nft|nftables|nftables
 openssl|openssl|openssl
+ovs-vswitchd|openvswitch-switch|openvswitch
 ping|iputils-ping|iputils
 python_venv|python3-venv|python3
 rsyslogd|rsyslog|rsyslog
@@ -48,7 +49,9 @@ debootstrap|debootstrap|debootstrap
 flock|util-linux|util-linux-core
 gpgv|gpgv|gnupg2
 ip|iproute2|iproute
+nft|nftables|nftables
 nsenter|util-linux|util-linux-core
+ovs-vswitchd|openvswitch-switch|openvswitch
 python_venv|python3-venv|python3
 shellcheck|shellcheck|ShellCheck
 sudo|sudo|sudo

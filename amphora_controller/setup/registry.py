@@ -9,6 +9,7 @@ from amphora_controller.setup.config import ConfigStep
 from amphora_controller.setup.context import Context
 from amphora_controller.setup.db import DbStep
 from amphora_controller.setup.flavor import FlavorStep
+from amphora_controller.setup.hm_port import HmPortStep
 from amphora_controller.setup.image import ImageStep
 from amphora_controller.setup.keypair import KeypairStep
 from amphora_controller.setup.keystone import KeystoneStep
@@ -27,6 +28,7 @@ def all_steps(context: Context) -> tuple[Step, ...]:
         KeypairStep(context),
         FlavorStep(context),
         NetworkStep(context),
+        HmPortStep(context),
         ConfigStep(context),
         VerifyStep(context),
     )

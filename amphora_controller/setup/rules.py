@@ -78,7 +78,7 @@ def controller_rules(site: Site, networks: Iterable[str]) -> frozenset[Rule]:
     """
     sources = tuple(networks)
     log_protocol = "udp" if site.logs.protocol is LogProtocol.UDP else "tcp"
-    wanted = {("udp", site.health.port), *((log_protocol, port) for port in _log_ports(site))}
+    wanted = {("udp", site.health.port), *((log_protocol, port) for port in log_ports(site))}
     received = {
         _ingress(ip_network(source).version, protocol, port, source)
         for protocol, port in wanted
@@ -104,7 +104,7 @@ def told(rule: Mapping[str, Any]) -> Rule | None:
     )
 
 
-def _log_ports(site: Site) -> Iterator[int]:
+def log_ports(site: Site) -> Iterator[int]:
     """Ports of controllers to which logs go; other hosts have rules of their own."""
     controllers = {str(controller.management_ip) for controller in site.controllers}
     for target in (*site.logs.admin_targets, *site.logs.tenant_targets):
