@@ -14,6 +14,7 @@ from amphora_controller.setup.image import ImageStep
 from amphora_controller.setup.keypair import KeypairStep
 from amphora_controller.setup.keystone import KeystoneStep
 from amphora_controller.setup.network import NetworkStep
+from amphora_controller.setup.services import ServicesStep
 from amphora_controller.setup.steps import Step
 from amphora_controller.setup.verify import VerifyStep
 
@@ -30,6 +31,7 @@ def all_steps(context: Context) -> tuple[Step, ...]:
         NetworkStep(context),
         HmPortStep(context),
         ConfigStep(context),
+        ServicesStep(context),
         VerifyStep(context),
     )
 
