@@ -72,6 +72,9 @@ def failures(route: Route) -> tuple[str, ...]:
         found.update(_WITH_BODY)
     if route.conditional:
         found.add("invalid_request")
+    if _PARAMETER.search(route.path):
+        # What is no id, or no number, leads nowhere.
+        found.add("no_such_path")
     return tuple(sorted(found))
 
 
