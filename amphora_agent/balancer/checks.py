@@ -12,17 +12,11 @@ from dataclasses import dataclass
 import msgspec
 
 from amphora_agent.balancer import listener_checks, pool_checks, values
-from amphora_agent.balancer.document import (
-    Amphora,
-    Certificate,
-    Listener,
-    LoadBalancer,
-    Pool,
-    Protocol,
-    Vip,
-    VrrpGroup,
-)
+from amphora_agent.balancer.document import Amphora, Certificate, LoadBalancer, Vip, VrrpGroup
 from amphora_agent.balancer.faults import Fault, at
+from amphora_agent.balancer.listener import Listener
+from amphora_agent.balancer.parts import Protocol
+from amphora_agent.balancer.pool import Pool
 from amphora_agent.balancer.values import ObjectId
 from amphora_agent.errors import InvalidRequest
 from amphora_agent.models import Topology

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from amphora_agent import render
 from amphora_agent.balancer import firewall, haproxy, keepalived, lvs
-from amphora_agent.balancer.document import LVS_PROTOCOLS, Listener, LoadBalancer
+from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.haproxy import Host
+from amphora_agent.balancer.listener import Listener
+from amphora_agent.balancer.parts import LVS_PROTOCOLS
 from amphora_agent.balancer.state import Desired, File, Runs
 from amphora_agent.layout import Layout
 from amphora_agent.models import Topology

@@ -4,7 +4,8 @@
 from collections.abc import Iterator
 from ipaddress import ip_network
 
-from amphora_agent.balancer.document import LoadBalancer, Protocol
+from amphora_agent.balancer.document import LoadBalancer
+from amphora_agent.balancer.parts import Protocol
 from amphora_agent.models import FirewallRule, RuleProtocol, Topology
 
 _PROTOCOLS = {Protocol.UDP: RuleProtocol.UDP, Protocol.SCTP: RuleProtocol.SCTP}

@@ -9,18 +9,14 @@ from collections.abc import Iterator
 
 from amphora_agent import render
 from amphora_agent.balancer import haproxy_conf, haproxy_listeners, haproxy_pools
-from amphora_agent.balancer.document import (
-    LVS_PROTOCOLS,
-    Listener,
-    LoadBalancer,
-    MonitorType,
-    Pool,
-    Protocol,
-)
+from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.haproxy_conf import line
 from amphora_agent.balancer.haproxy_host import Host, limit, peers_name
 from amphora_agent.balancer.haproxy_listeners import Frontend
 from amphora_agent.balancer.haproxy_pools import Backend
+from amphora_agent.balancer.listener import Listener
+from amphora_agent.balancer.parts import LVS_PROTOCOLS, Protocol
+from amphora_agent.balancer.pool import MonitorType, Pool
 from amphora_agent.layout import Layout
 
 __all__ = ["Host", "certificate_lists", "config"]

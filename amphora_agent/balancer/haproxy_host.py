@@ -3,7 +3,9 @@
 
 from dataclasses import dataclass
 
-from amphora_agent.balancer.document import Listener, LoadBalancer, Protocol
+from amphora_agent.balancer.document import LoadBalancer
+from amphora_agent.balancer.listener import Listener
+from amphora_agent.balancer.parts import Protocol
 from amphora_agent.layout import Layout
 from amphora_agent.models import Topology
 

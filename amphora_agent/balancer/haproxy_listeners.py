@@ -5,18 +5,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amphora_agent.balancer import haproxy_policies, tls_options
-from amphora_agent.balancer.document import (
+from amphora_agent.balancer.document import LoadBalancer
+from amphora_agent.balancer.haproxy_conf import line
+from amphora_agent.balancer.haproxy_host import Host, limit, mode
+from amphora_agent.balancer.listener import (
     ClientAuthentication,
     Hsts,
     Listener,
     ListenerTls,
-    LoadBalancer,
-    Pool,
-    Protocol,
     RateLimit,
 )
-from amphora_agent.balancer.haproxy_conf import line
-from amphora_agent.balancer.haproxy_host import Host, limit, mode
+from amphora_agent.balancer.parts import Protocol
+from amphora_agent.balancer.pool import Pool
 from amphora_agent.balancer.written import Written
 from amphora_agent.layout import Layout
 

@@ -4,16 +4,16 @@
 from collections.abc import Iterator
 
 from amphora_agent.balancer import tls_options
-from amphora_agent.balancer.document import (
+from amphora_agent.balancer.haproxy_conf import line
+from amphora_agent.balancer.parts import Protocol
+from amphora_agent.balancer.pool import (
     HealthMonitor,
     Member,
     MonitorType,
     PersistenceType,
     Pool,
     PoolTls,
-    Protocol,
 )
-from amphora_agent.balancer.haproxy_conf import line
 from amphora_agent.balancer.written import Written
 
 Words = tuple[str | int, ...]

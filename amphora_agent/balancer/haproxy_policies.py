@@ -3,16 +3,16 @@
 
 from collections.abc import Iterator
 
-from amphora_agent.balancer.document import (
+from amphora_agent.balancer.haproxy_conf import line, literal, pattern
+from amphora_agent.balancer.listener import (
     CompareType,
     Listener,
     Policy,
     PolicyAction,
-    Pool,
     Rule,
     RuleType,
 )
-from amphora_agent.balancer.haproxy_conf import line, literal, pattern
+from amphora_agent.balancer.pool import Pool
 from amphora_agent.balancer.written import Written
 
 _MATCHES = {

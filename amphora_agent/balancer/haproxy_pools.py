@@ -5,20 +5,19 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amphora_agent.balancer import haproxy_members
-from amphora_agent.balancer.document import (
+from amphora_agent.balancer.document import LoadBalancer
+from amphora_agent.balancer.haproxy_conf import line
+from amphora_agent.balancer.haproxy_host import Host, limit, mode, peers_name
+from amphora_agent.balancer.listener import InsertHeader, Listener
+from amphora_agent.balancer.parts import Protocol
+from amphora_agent.balancer.pool import (
     Algorithm,
     HealthMonitor,
     HttpVersion,
-    InsertHeader,
-    Listener,
-    LoadBalancer,
     MonitorType,
     PersistenceType,
     Pool,
-    Protocol,
 )
-from amphora_agent.balancer.haproxy_conf import line
-from amphora_agent.balancer.haproxy_host import Host, limit, mode, peers_name
 from amphora_agent.balancer.written import Written
 from amphora_agent.layout import Layout
 

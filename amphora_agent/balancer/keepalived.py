@@ -5,15 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from amphora_agent.balancer import keepalived_conf
-from amphora_agent.balancer.document import (
-    LVS_PROTOCOLS,
-    Amphora,
-    Bfd,
-    LoadBalancer,
-    Role,
-    Vip,
-    VrrpGroup,
-)
+from amphora_agent.balancer.document import Amphora, Bfd, LoadBalancer, Role, Vip, VrrpGroup
+from amphora_agent.balancer.parts import LVS_PROTOCOLS
 from amphora_agent.balancer.values import Address
 from amphora_agent.balancer.written import Written
 from amphora_agent.errors import InvalidRequest

@@ -3,23 +3,20 @@
 
 from collections.abc import Collection, Iterator
 
-from amphora_agent.balancer.document import (
-    LVS_PROTOCOLS,
+from amphora_agent.balancer.faults import Fault, at
+from amphora_agent.balancer.listener import (
     ClientAuthentication,
     InsertHeader,
     Listener,
     ListenerTls,
     Policy,
     PolicyAction,
-    PoolTls,
-    Protocol,
     RateLimit,
     Rule,
     RuleType,
-    TlsProfile,
-    TlsVersion,
 )
-from amphora_agent.balancer.faults import Fault, at
+from amphora_agent.balancer.parts import LVS_PROTOCOLS, Protocol, TlsProfile, TlsVersion
+from amphora_agent.balancer.pool import PoolTls
 
 # Octavia's constants.py, VALID_LISTENER_POOL_PROTOCOL_MAP.
 POOL_PROTOCOLS = {

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from itertools import groupby
 
 from amphora_agent.balancer import keepalived_conf
-from amphora_agent.balancer.document import (
-    LVS_PROTOCOLS,
+from amphora_agent.balancer.document import LoadBalancer
+from amphora_agent.balancer.listener import Listener
+from amphora_agent.balancer.parts import LVS_PROTOCOLS
+from amphora_agent.balancer.pool import (
     Algorithm,
     HealthMonitor,
     HttpMethod,
-    Listener,
-    LoadBalancer,
     Member,
     MonitorType,
     PersistenceType,

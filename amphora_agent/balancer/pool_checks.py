@@ -3,19 +3,18 @@
 
 from collections.abc import Collection, Iterator
 
-from amphora_agent.balancer.document import (
-    LVS_PROTOCOLS,
+from amphora_agent.balancer.faults import Fault, at
+from amphora_agent.balancer.listener_checks import versions
+from amphora_agent.balancer.parts import LVS_PROTOCOLS, Protocol
+from amphora_agent.balancer.pool import (
     HealthMonitor,
     HttpVersion,
     MonitorType,
     PersistenceType,
     Pool,
     PoolTls,
-    Protocol,
     SessionPersistence,
 )
-from amphora_agent.balancer.faults import Fault, at
-from amphora_agent.balancer.listener_checks import versions
 
 _LVS_MONITORS = frozenset(
     {MonitorType.UDP_CONNECT, MonitorType.SCTP, MonitorType.TCP, MonitorType.HTTP}

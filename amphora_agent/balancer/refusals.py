@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from amphora_agent import haproxycfg
-from amphora_agent.balancer.document import Listener, ListenerTls, LoadBalancer, Pool, PoolTls, Rule
+from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.faults import Fault
+from amphora_agent.balancer.listener import Listener, ListenerTls, Rule
+from amphora_agent.balancer.pool import Pool, PoolTls
 from amphora_agent.balancer.values import CertificateName
 from amphora_agent.haproxycfg import Section
 

@@ -7,13 +7,9 @@ Profiles follow Mozilla's "Server Side TLS" guideline, version 5.7.
 from collections.abc import Iterator
 from typing import TypeVar
 
-from amphora_agent.balancer.document import (
-    AlpnProtocol,
-    ListenerTls,
-    PoolTls,
-    TlsProfile,
-    TlsVersion,
-)
+from amphora_agent.balancer.listener import ListenerTls
+from amphora_agent.balancer.parts import AlpnProtocol, TlsProfile, TlsVersion
+from amphora_agent.balancer.pool import PoolTls
 
 _Value = TypeVar("_Value")
 

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from amphora_agent.balancer import keepalived, lvs
-from amphora_agent.balancer.document import LoadBalancer, Protocol
+from amphora_agent.balancer.document import LoadBalancer
+from amphora_agent.balancer.parts import Protocol
 from amphora_agent.errors import Refused
 from amphora_agent.layout import NETNS, Layout
 from amphora_agent.system.keepalived import KeepalivedProgram
