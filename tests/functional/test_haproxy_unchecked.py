@@ -12,7 +12,7 @@ from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.haproxy import Host
 from amphora_agent.errors import ParseError
 from amphora_agent.layout import Layout
-from tests.functional.test_haproxy_injection import Path, replaced, structure, text_fields
+from tests.functional.test_haproxy_injection import Path, replaced, structure, texts
 from tests.functional.test_haproxy_parity import decode
 from tests.support.haproxy_documents import Maker
 
@@ -30,7 +30,7 @@ _KEPT = frozenset({"default_pool", "redirect_pool", "expected_codes", "allowed_c
 def rendered_texts(document: LoadBalancer) -> list[Path]:
     """Where the texts stand that come out, less those that the renderer looks things up by."""
     found: list[Path] = []
-    for path, _ in text_fields(document):
+    for path in (text.path for text in texts(document)):
         if _KEPT & set(path) or (path[0] == "pools" and len(path) == 3):
             continue
         if path[0] in ("id", "project_id", "amphorae", "listeners", "pools"):
