@@ -1,47 +1,121 @@
 # SPDX-License-Identifier: Apache-2.0
 """The agent is killed at every step of a change by API 2.0; after its next start the old state, or
 the new one, is there as a whole, and serves.
+
+The load balancer has everything that a transaction covers: see whole_amphora. AMPHORA_KILL_STRIDE=1
+kills at every step.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
-from ipaddress import IPv4Address
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from amphora_agent import settings
+from tests.functional import whole_amphora
 from tests.functional.conftest import LOOPBACK, Place
 from tests.functional.kill_requests import Request
-from tests.functional.killing import killable
-from tests.support import documents
-from tests.support.documents import LB_ID, Document
+from tests.functional.killing import Killable, killable
+from tests.functional.whole_amphora import UNITS
+from tests.support import documents, need, waiting
+from tests.support.documents import LB_ID
 from tests.support.http_member import http_member
-from tests.support.tls_client import fetch_tls
+from tests.support.services import ProcessServices
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.netns]
 
 PATH = f"/2.0/loadbalancers/{LB_ID}"
-PORT = 8443
+DELETE = Request(method="DELETE", path=PATH)
 # The most steps that a change may have; it has to end before.
-STEPS_MAX = 900
-# Killing at every step takes minutes; neighbouring steps are much alike, so every third is taken.
-STRIDE = 3
+STEPS_MAX = 1500
+# Killing at every step takes minutes; neighbouring steps are much alike.
+STRIDE = int(os.environ.get("AMPHORA_KILL_STRIDE", "20"))
+_DEADLINE_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Amphora:
+    """One of a pair with an SR-IOV NIC, and two documents for it that differ in every file.
+
+    Attributes:
+        puts: requests that bring them.
+        rules: what nftables has in force for them, and without a load balancer.
+    """
+
+    place: Place
+    agent: Killable
+    services: ProcessServices
+    puts: tuple[Request, Request]
+    rules: tuple[str, str, str]
+
+    def state(self) -> int:
+        """Which of the two documents is there as a whole, and serves.
+
+        Raises:
+            AssertionError: a part is that of the other one, or not there.
+        """
+        text, _certificate = whole_amphora.served(self.place.inner)
+        number = ("one", "two").index(text)
+        assert_whole(self.place.base)
+        assert whole_amphora.rules(self.place.inner) == self.rules[number]
+        assert all(map(self.services.is_active, UNITS)), UNITS
+        return number
+
+    def assert_nothing(self) -> None:
+        """Nothing of a load balancer is there, and its ports are closed."""
+        left = [path for path in self.place.base.rglob("*") if LB_ID in str(path)]
+        left += (self.place.base / "lvs").glob("*.conf")
+        assert left == []
+        gone = lambda: None if self.place.inner.pids() else True  # noqa: E731
+        waiting.until("all programs to end", gone, deadline_s=_DEADLINE_S, every_s=0.01)
+        assert whole_amphora.rules(self.place.inner) == self.rules[2]
 
 
 @pytest.fixture
-def served_place(fresh_place: Place) -> Iterator[Place]:
-    """A place with two members."""
+def amphora(fresh_place: Place) -> Iterator[Amphora]:
+    """Plugged, and without a load balancer."""
+    need.programs("keepalived", "nft")
+    place = fresh_place
+    whole_amphora.prepare(place)
+    pems = [place.pki.amphora_pem(place.amphora_id).decode() for _ in range(2)]
+    old, new = (
+        Request(
+            method="PUT",
+            path=PATH,
+            body=documents.encoded(whole_amphora.document(place, number, pem)),
+        )
+        for number, pem in enumerate(pems)
+    )
+    plug = Request(
+        method="POST",
+        path=whole_amphora.PLUG_PATH,
+        body=json.dumps(whole_amphora.PLUG).encode(),
+    )
+    loaded = settings.load(place.config_file)
     with (
-        http_member(fresh_place.inner, "one", LOOPBACK, 8081),
-        http_member(fresh_place.inner, "two", LOOPBACK, 8082),
+        http_member(place.inner, "one", LOOPBACK, 8081),
+        http_member(place.inner, "two", LOOPBACK, 8082),
+        killable(place) as agent,
     ):
-        yield fresh_place
-
-
-def put(document: Document) -> Request:
-    """A request that brings a document."""
-    return Request(method="PUT", path=PATH, body=documents.encoded(document))
+        assert agent.run([plug]).statuses == [202]
+        rules = []
+        for request, status in ((old, 201), (new, 200), (DELETE, 204)):
+            assert agent.run([request]).statuses == [status]
+            rules.append(whole_amphora.rules(place.inner))
+        assert len(set(rules)) == len(rules)
+        yield Amphora(
+            place=place,
+            agent=agent,
+            services=ProcessServices(loaded.layout, place.inner.name, loaded.haproxy_cmd),
+            puts=(old, new),
+            rules=(rules[0], rules[1], rules[2]),
+        )
+        assert agent.run([DELETE]).statuses == [204]
+    assert "Traceback" not in place.log.read_text()
 
 
 def last_revision(base: Path) -> tuple[int, dict[str, str | None]]:
@@ -52,8 +126,8 @@ def last_revision(base: Path) -> tuple[int, dict[str, str | None]]:
     return int(found[-1].stem), json.loads(found[-1].read_bytes())["files"]
 
 
-def assert_whole(base: Path) -> int:
-    """Every file is as the newest revision says, and nothing else is there; its number."""
+def assert_whole(base: Path) -> None:
+    """Every file is as the newest revision says, and nothing else is there."""
     number, wanted = last_revision(base)
     for name, sha256 in wanted.items():
         path = Path(name)
@@ -64,66 +138,60 @@ def assert_whole(base: Path) -> int:
     for directory in (base / "transactions", base / "certs" / "transactions"):
         assert not directory.exists() or list(directory.iterdir()) == []
     assert not [path for path in base.rglob(".*") if path.is_file()]
-    return number
 
 
-def test_api_2_kill_at_any_step_leaves_old_or_new(served_place: Place) -> None:
+def test_api_2_kill_at_any_step_leaves_old_or_new(amphora: Amphora) -> None:
     """Before a change is done the next start undoes it; afterwards it stays."""
-    place = served_place
-    pems = [place.pki.amphora_pem(place.amphora_id).decode() for _ in range(2)]
-    old, new = (
-        documents.with_tls(documents.http(documents.member(1, port), port=PORT), pem)
-        for port, pem in zip((8081, 8082), pems, strict=True)
-    )
-    answers = {"old": 0, "new": 0}
-    with killable(place) as agent:
-        agent.run([put(old)])
-        for step in range(1, STEPS_MAX, STRIDE):
-            before, _files = last_revision(place.base)
-            ran = agent.run([put(new)], step)
-            # The next start.
-            agent.run([])
-            number = assert_whole(place.base)
-            text, _certificate = fetch_tls(place.inner, IPv4Address(documents.VIP), PORT)
-            told = f"step {step}: {ran.statuses}, serves {text}, revision {before} -> {number}"
-            assert (text, number) in {("one", before), ("two", before + 1)}, told
-            answers["new" if text == "two" else "old"] += 1
-            if ran.statuses:
-                assert (ran.statuses, text) == ([200], "two"), told
-            if not ran.killed:
-                break
-            assert agent.run([put(old)]).statuses == [200]
-        assert not ran.killed, "the change has more steps than this test kills"
-        agent.run([Request(method="DELETE", path=PATH)])
-    assert answers["old"] > 30
-    assert answers["new"] > 1
-    assert [path for path in place.base.rglob("*") if LB_ID in str(path)] == []
-    assert "Traceback" not in place.log.read_text()
+    base, agent = amphora.place.base, amphora.agent
+    ends = [0, 0]
+    for step in range(1, STEPS_MAX, STRIDE):
+        assert agent.run([amphora.puts[0]]).statuses[0] in {200, 201}
+        before, _files = last_revision(base)
+        ran = agent.run([amphora.puts[1]], step)
+        # The next start.
+        agent.run([])
+        number, _files = last_revision(base)
+        told = f"step {step}: {ran.statuses}, revision {before} -> {number}"
+        try:
+            end = amphora.state()
+        except BaseException as exc:
+            exc.add_note(told)
+            raise
+        assert number == before + end, told
+        assert ran.statuses in ([], [200][:end]), told
+        ends[end] += 1
+        if not ran.killed:
+            break
+    assert not ran.killed, "the change has more steps than this test kills"
+    print(f"{step} steps, ends {ends}")
+    assert ends[0] > 150 / STRIDE
+    assert ends[1] > 1
 
 
 @pytest.mark.parametrize("change", ["create", "delete"])
-def test_api_2_kill_of_a_first_put_and_a_delete(served_place: Place, change: str) -> None:
+def test_api_2_kill_of_a_first_put_and_a_delete(amphora: Amphora, change: str) -> None:
     """A load balancer that was not made leaves nothing; one that was not deleted serves."""
-    place = served_place
-    pem = place.pki.amphora_pem(place.amphora_id).decode()
-    document = documents.with_tls(documents.http(documents.member(1, 8081), port=PORT), pem)
-    request = put(document) if change == "create" else Request(method="DELETE", path=PATH)
-    back = Request(method="DELETE", path=PATH) if change == "create" else put(document)
-    with killable(place) as agent:
-        for step in range(1, STEPS_MAX, STRIDE):
-            assert agent.run([back]).statuses[0] in {200, 201, 204}
-            killed = agent.run([request], step).killed
-            agent.run([])
-            if last_revision(place.base)[0]:
-                assert_whole(place.base)
-                fetched = fetch_tls(place.inner, IPv4Address(documents.VIP), PORT)
-                assert fetched[0] == "one", step
+    agent, put = amphora.agent, amphora.puts[0]
+    request, back = (put, DELETE) if change == "create" else (DELETE, put)
+    ends = {True: 0, False: 0}
+    for step in range(1, STEPS_MAX, STRIDE):
+        assert agent.run([back]).statuses[0] in {200, 201, 204}
+        killed = agent.run([request], step).killed
+        agent.run([])
+        is_there = last_revision(amphora.place.base)[0] > 0
+        try:
+            if is_there:
+                assert amphora.state() == 0
             else:
-                left = [path for path in place.base.rglob("*") if LB_ID in str(path)]
-                assert left == [], step
-                assert place.inner.pids() == [], step
-            if not killed:
-                break
-        assert not killed
-        agent.run([Request(method="DELETE", path=PATH)])
-    assert "Traceback" not in place.log.read_text()
+                amphora.assert_nothing()
+        except BaseException as exc:
+            exc.add_note(f"step {step}")
+            raise
+        ends[is_there] += 1
+        if not killed:
+            break
+    assert not killed, "the change has more steps than this test kills"
+    print(f"{step} steps, ends {ends}")
+    # There is a point from which on it is done, and it is not the first.
+    assert ends[change == "delete"] > 150 / STRIDE
+    assert ends[change == "create"] > 0

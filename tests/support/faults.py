@@ -11,6 +11,8 @@ from amphora_agent.operations.context import Context
 
 # What a change does to the machine goes through these.
 PORTS = ("disk", "services", "haproxy", "keepalived", "nftables")
+# What only looks: that it fails is the same before and after it was done.
+_LOOKS = frozenset({"read", "is_active", "check", "query", "current"})
 
 
 @dataclass(slots=True)
@@ -19,7 +21,7 @@ class Fault:
 
     Attributes:
         at: number of the step, from 1 on; 0 for none.
-        late: it does what it should, and only says that it failed.
+        late: it does what it should, and only says that it failed; what only looks is no step then.
         steps: what was called so far.
     """
 
@@ -43,6 +45,9 @@ class _Port:
 
     def __getattr__(self, verb: str) -> Any:
         real = getattr(self.real, verb)
+
+        if self.fault.late and verb in _LOOKS:
+            return real
 
         def call(*arguments: Any, **named: Any) -> Any:
             self.fault.steps.append(f"{self.name}.{verb} {arguments[0] if arguments else ''}")

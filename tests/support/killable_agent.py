@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API without a server, killed at a chosen step of its work, again and again.
 
-Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}; a body
-for API 2.0 is JSON. For each line a process of its own serves the requests and ends itself with
-SIGKILL right before step number `kill_at`; a step is an opened, created, renamed or removed file,
-or a program or a signal. With `at_start` the steps count from the agent's start, which is a dozen
-of them, otherwise from the first request. The answer is {"answers": [[status, body], ...],
-"killed"}: what was answered before the end.
+Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}; what
+goes to API 2.0 or plugs is JSON. For each line a process of its own serves the requests and ends
+itself with SIGKILL right before step number `kill_at`; a step is an opened, created, renamed or
+removed file, or a program or a signal. With `at_start` the steps count from the agent's start,
+which is a dozen of them, otherwise from the first request. The answer is
+{"answers": [[status, body], ...], "killed"}: what was answered before the end.
 """
 
 import argparse
@@ -39,7 +39,8 @@ _STEPS = frozenset(
         *("subprocess.Popen", "socket.connect"),
     }
 )
-
+# Paths whose bodies are JSON.
+_JSON = ("/2.0/", "/1.0/plug/")
 
 # Otherwise every child would load them anew, and most steps were reading of modules.
 _LOADED = (views,)
@@ -100,7 +101,7 @@ def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> 
                 path,
                 method=method,
                 data=base64.b64decode(body),
-                content_type="application/json" if path.startswith("/2.0/") else None,
+                content_type="application/json" if path.startswith(_JSON) else None,
             )
             told = [answer.status_code, answer.get_data().decode(errors="replace")]
             stream.write(json.dumps(told) + "\n")

@@ -48,6 +48,11 @@ class _Program:
     stale: tuple[Path, ...] = ()
     is_told_apart: bool = True
 
+    @property
+    def stopping(self) -> Path:
+        """Exists while it is told to end, and outlives who did so."""
+        return self.pid.with_suffix(".stopping")
+
 
 class ProcessServices:
     """Runs units as processes in a namespace.
@@ -69,6 +74,9 @@ class ProcessServices:
         if unit == NETNS_UNIT or self.is_active(unit):
             return
         program = self._program(unit)
+        # As systemd: a stop that is under way, whoever asked for it, comes first.
+        if program.stopping.exists():
+            self.stop(unit)
         # One that died by itself, or by a test's hand, is still to be waited for.
         if dead := self._children.pop(unit, None):
             dead.wait(timeout=_DEADLINE_S)
@@ -110,7 +118,10 @@ class ProcessServices:
                 dead.wait(timeout=_DEADLINE_S)
             if unit != NETNS_UNIT:
                 _end_all(self._program(unit))
+                self._program(unit).stopping.unlink(missing_ok=True)
             return
+        stopping = self._program(unit).stopping
+        stopping.touch()
         os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + _DEADLINE_S
         while self._pid(unit) is not None:
@@ -123,6 +134,7 @@ class ProcessServices:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGKILL)
         _end_all(self._program(unit))
+        stopping.unlink(missing_ok=True)
 
     def reload(self, unit: str) -> None:
         """See amphora_agent.system.services.Services."""
@@ -138,6 +150,8 @@ class ProcessServices:
 
     def is_active(self, unit: str) -> bool:
         """See amphora_agent.system.services.Services."""
+        if unit == NETNS_UNIT or self._program(unit).stopping.exists():
+            return False
         return self._pid(unit) is not None
 
     def _program(self, unit: str) -> _Program:
