@@ -15,10 +15,11 @@ from typing import NamedTuple, TypeVar
 
 from amphora_agent.errors import ParseError
 
-# Both in one connection: one process answers both, so that the counters surely belong to the worker
+# Both on one connection: one process answers both, so that the counters surely belong to the worker
 # that is named, even while a reload goes on. 7 asks for frontends (1), backends (2) and servers (4)
 # and leaves out the rows of single sockets.
-QUERIES = ("show info", "show stat -1 7 -1")
+INFO_QUERY = "show info"
+STAT_QUERY = "show stat -1 7 -1"
 
 # The master of haproxy's processes knows those that a reload replaced and that still serve the
 # connections they have; through its socket they can be asked for their frontends.
@@ -26,6 +27,7 @@ PROCESSES_QUERY = "show proc"
 _OLD_WORKERS = "# old workers"
 
 _FRONTEND, _BACKEND, _SERVER = "0", "1", "2"  # the column `type`
+_SERVING = frozenset({"OPEN", "FULL"})
 _COUNTER_MAX = 2**64 - 1
 _EXCERPT_LENGTH = 80
 
@@ -103,6 +105,11 @@ class Snapshot:
         """Whether nothing can be counted any more: it is stopping, and every client has gone."""
         return self.worker.is_stopping and not any(item.sessions for item in self.frontends)
 
+    @property
+    def is_serving(self) -> bool:
+        """Whether it surely is not stopping: that begins with its frontends."""
+        return bool(self.frontends) and all(item.status in _SERVING for item in self.frontends)
+
 
 def old_worker_query(pid: int) -> str:
     """What to ask a master for one of its old workers; `parse` reads the answer."""
@@ -129,7 +136,7 @@ def parse_old_workers(text: str) -> list[int]:
 
 
 def parse(text: str) -> Snapshot:
-    """Read the answers to `QUERIES`, one after the other.
+    """Read the answers to `INFO_QUERY` and `STAT_QUERY`, one after the other.
 
     Raises:
         ParseError: the answer is cut off or is not what haproxy prints.

@@ -13,13 +13,15 @@ from amphora_agent.heartbeat import haproxy
 from amphora_agent.heartbeat.ledger import Ledger
 from amphora_agent.heartbeat.observation import Observation
 from amphora_agent.layout import Layout
+from amphora_agent.sender.haproxy_workers import Look, Workers, wait
 from amphora_agent.sender.journal import Journal
 from amphora_agent.settings import Settings
 from amphora_agent.showstat import Snapshot
-from amphora_agent.system.haproxy_socket import Conversation, query
+from amphora_agent.system.haproxy_socket import query
 
-# One haproxy may take this long to answer.
-_QUERY_TIMEOUT_S = 2.0
+# Workers may take this long to answer, and this part of the time: the rest is for masters.
+_WORKERS_TIMEOUT_S = 2.0
+_SHARE_OF_WORKERS = 0.8
 # An old worker's traffic is worth less waiting: it is asked again the next time.
 _OLD_WORKER_TIMEOUT_S = 0.5
 # haproxy closes a connection on which nothing was asked for two periods and this.
@@ -43,17 +45,13 @@ def load_balancers(paths: Layout) -> list[str]:
 class Haproxies:
     """What lasts from one look at every haproxy to the next.
 
-    A connection to each worker is kept, also when a reload replaces it, until its last client has
-    gone: haproxy counts most bytes when a connection ends, and an old worker ends with its last
-    one, so that otherwise nobody could read what it counted then. The master is asked for workers
-    to which there is no connection, because they were replaced before there was one.
+    The master of a haproxy is asked for workers to which there is no connection, because they were
+    replaced before there was one.
     """
 
     def __init__(self, journal: Journal) -> None:
         self._journal = journal
-        self._silent: frozenset[str] = frozenset()
-        self._held: dict[str, Conversation] = {}
-        self._replaced: dict[str, list[Conversation]] = {}
+        self._workers: dict[str, Workers] = {}
         # By load balancer: the worker that had no old ones beside it when that was last asked.
         self._alone: dict[str, str] = {}
         self._per_listener: frozenset[str] = frozenset()
@@ -65,118 +63,69 @@ class Haproxies:
 
     def close(self) -> None:
         """Let every worker go."""
-        for lb_id in self._held.keys() | self._replaced.keys():
-            self._let_go(lb_id)
+        for workers in self._workers.values():
+            workers.close()
+        self._workers.clear()
 
-    def _let_go(self, lb_id: str) -> None:
-        held = self._held.pop(lb_id, None)
-        for conversation in [*self._replaced.pop(lb_id, []), *([held] if held else [])]:
-            conversation.close()
+    def ask(self, config: Settings, lb_ids: Sequence[str]) -> None:
+        """Ask every haproxy how it is; `collect` reads the answers."""
+        for lb_id in self._workers.keys() - set(lb_ids):
+            self._workers.pop(lb_id).close()
+        for lb_id in lb_ids:
+            if lb_id not in self._workers:
+                self._workers[lb_id] = Workers(config.layout.stats_socket(lb_id))
+            self._workers[lb_id].ask(idle_s=2 * config.heartbeat_interval_s + _IDLE_SPARE_S)
 
-    def collect(
-        self, config: Settings, lb_ids: Sequence[str], ledger: Ledger, *, deadline_s: float
-    ) -> list[Observation]:
-        """Ask every haproxy; one that does not answer is left out and holds up no other.
+    def collect(self, config: Settings, ledger: Ledger, *, timeout_s: float) -> list[Observation]:
+        """What was asked; a haproxy that does not answer is left out and holds up no other.
 
         Args:
             ledger: tells which workers were seen before.
-            deadline_s: time.monotonic() by which all must have answered.
+            timeout_s: for all of them together.
         """
-        for lb_id in (self._held.keys() | self._replaced.keys()) - set(lb_ids):
-            self._let_go(lb_id)
+        begin_s = time.monotonic()
+        share_s = min(timeout_s * _SHARE_OF_WORKERS, _WORKERS_TIMEOUT_S)
+        looks = list(self._workers.values())
+        # One that hangs must leave time for the one that may have replaced it.
+        wait(looks, begin_s + share_s / 2)
+        for workers in looks:
+            workers.doubt()
+        wait(looks, begin_s + share_s)
         observations: list[Observation] = []
-        silent: set[str] = set()
         per_listener: set[str] = set()
-        # Those that failed the last time come last, so that they use up only what is left.
-        order = sorted(lb_ids, key=lambda name: (name in self._silent, name))
-        for waiting, lb_id in zip(range(len(order), 0, -1), order, strict=True):
+        for lb_id, workers in self._workers.items():
             topic = f"haproxy {lb_id}"
-            # Each gets its share of what is left, so that none is crowded out by those before it.
-            share_s = (deadline_s - time.monotonic()) / waiting
-            until_s = time.monotonic() + min(share_s, _QUERY_TIMEOUT_S)
-            try:
-                current = self._look(config, lb_id, until_s)
-            except AgentError as exc:
-                silent.add(lb_id)
-                text = f"load balancer {lb_id} is not reported: {exc.message}"
-                self._journal.trouble(topic, text, exc.details)
+            look = workers.finish()
+            for error in look.ended:
+                self._journal.info(f"an old worker of {lb_id} has ended unread: {error}")
+            if isinstance(look.current, AgentError):
+                text = f"load balancer {lb_id} is not reported: {look.current.message}"
+                self._journal.trouble(topic, text, look.current.details)
                 continue
             self._journal.fine(topic, f"load balancer {lb_id} is reported again")
-            observation = haproxy.haproxy_observation(lb_id, current)
+            observation = haproxy.haproxy_observation(lb_id, look.current)
             if observation.is_per_listener:
                 per_listener.add(lb_id)
             account = ledger.accounts.get(observation.source)
             observations.append(
                 self._with_old_workers(
                     lb_id,
-                    _Master(config.layout.master_socket(lb_id), until_s),
+                    _Master(config.layout.master_socket(lb_id), begin_s + timeout_s),
                     observation,
+                    look,
                     account.totals if account is not None else {},
                 )
             )
-        self._silent = frozenset(silent)
-        self._alone = {name: worker for name, worker in self._alone.items() if name in order}
-        self._per_listener = self._per_listener.intersection(order) | per_listener
+        self._alone = {name: item for name, item in self._alone.items() if name in self._workers}
+        self._per_listener = self._per_listener.intersection(self._workers) | per_listener
         return observations
-
-    def _look(self, config: Settings, lb_id: str, until_s: float) -> Snapshot:
-        """Ask the worker that is held; another one if that is being replaced or does not answer.
-
-        Raises:
-            AgentError: no worker answers.
-        """
-        held = self._held.pop(lb_id, None)
-        if held is not None:
-            try:
-                # One that hangs must leave time for the one that may have replaced it.
-                half_s = (until_s - time.monotonic()) / 2
-                answer = _ask(held, until_s - half_s)
-            except AgentError:
-                held.close()
-            else:
-                if not answer.worker.is_stopping:
-                    self._held[lb_id] = held
-                    return answer
-                self._replaced.setdefault(lb_id, []).append(held)
-        fresh = Conversation(
-            config.layout.stats_socket(lb_id),
-            idle_s=2 * config.heartbeat_interval_s + _IDLE_SPARE_S,
-            timeout_s=_remaining(until_s),
-        )
-        try:
-            answer = _ask(fresh, until_s)
-        except AgentError:
-            fresh.close()
-            raise
-        self._held[lb_id] = fresh
-        return answer
-
-    def _ask_replaced(self, lb_id: str, until_s: float) -> list[Snapshot]:
-        """What the replaced workers say to which there is a connection; done ones are let go."""
-        snapshots = []
-        kept = []
-        for conversation in self._replaced.pop(lb_id, []):
-            try:
-                before_s = min(until_s, time.monotonic() + _OLD_WORKER_TIMEOUT_S)
-                snapshot = _ask(conversation, before_s)
-            except AgentError as exc:
-                self._journal.info(f"an old worker of {lb_id} does not answer: {exc}")
-                conversation.close()
-                continue
-            snapshots.append(snapshot)
-            if snapshot.is_done:
-                conversation.close()
-            else:
-                kept.append(conversation)
-        if kept:
-            self._replaced[lb_id] = kept
-        return snapshots
 
     def _with_old_workers(
         self,
         lb_id: str,
         master: "_Master",
         observation: Observation,
+        look: Look,
         seen: Mapping[str, object],
     ) -> Observation:
         """Add what old workers count, if there may be any.
@@ -184,17 +133,18 @@ class Haproxies:
         The master is asked only after a change of workers and as long as there are old ones.
         """
         [current] = observation.counters
-        snapshots = self._ask_replaced(lb_id, master.until_s)
-        if not snapshots and self._alone.get(lb_id) == current and seen.keys() <= {current}:
+        reached = {item.worker.pid for item in look.replaced} | {item.pid for item in look.behind}
+        if not reached and self._alone.get(lb_id) == current and seen.keys() <= {current}:
             return observation
         topic = f"old workers {lb_id}"
         try:
-            pids = master.old_workers()
+            pids = set(master.old_workers())
         except AgentError as exc:
             # They may well be there: what they counted before must not be counted again later.
             self._journal.trouble(topic, f"old workers of {lb_id} cannot be asked", str(exc))
-            return haproxy.with_old_workers(observation, snapshots, silent=seen.keys())
-        for pid in set(pids) - {snapshot.worker.pid for snapshot in snapshots}:
+            return haproxy.with_old_workers(observation, look.replaced, silent=seen.keys())
+        snapshots = list(look.replaced)
+        for pid in pids - reached:
             try:
                 snapshots.append(master.old_worker(pid))
             except AgentError as exc:
@@ -204,7 +154,7 @@ class Haproxies:
             self._alone[lb_id] = current
         self._journal.fine(topic, f"old workers of {lb_id} can be asked again")
         return haproxy.with_old_workers(
-            observation, snapshots, silent=haproxy.names_of(seen, frozenset(pids))
+            observation, snapshots, silent=haproxy.names_of(seen, pids | reached)
         )
 
 
@@ -235,13 +185,6 @@ class _Master:
         timeout_s = min(_remaining(self.until_s), _OLD_WORKER_TIMEOUT_S)
         command = showstat.old_worker_query(pid)
         return showstat.parse(query(self.socket_path, command, timeout_s=timeout_s))
-
-
-def _ask(conversation: Conversation, until_s: float) -> Snapshot:
-    answers = [
-        conversation.ask(command, timeout_s=_remaining(until_s)) for command in showstat.QUERIES
-    ]
-    return showstat.parse("".join(answers))
 
 
 def _remaining(until_s: float) -> float:

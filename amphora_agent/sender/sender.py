@@ -2,7 +2,6 @@
 """One heartbeat after the other."""
 
 import signal
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -73,10 +72,15 @@ class Sender:
         )
         self._open_ledger(config.layout, sources)
         with _interruptible():
-            deadline_s = time.monotonic() + min(config.heartbeat_interval_s / 2, _COLLECT_TIMEOUT_S)
+            # haproxy answers while the kernel is asked for the others.
+            self._haproxies.ask(config, lb_ids)
             observations = [
                 *self._lvs.collect(config.layout, lvs_ids, self._ledger),
-                *self._haproxies.collect(config, lb_ids, self._ledger, deadline_s=deadline_s),
+                *self._haproxies.collect(
+                    config,
+                    self._ledger,
+                    timeout_s=min(config.heartbeat_interval_s / 2, _COLLECT_TIMEOUT_S),
+                ),
             ]
         self._ledger = ledger.observe(self._ledger, observations, existing=sources)
         # From here to the saved ledger no signal may come in between: a message that has left

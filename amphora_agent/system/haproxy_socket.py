@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands to haproxy over its unix sockets (management guide, "Unix Socket commands")."""
 
-import math
 import socket
 import time
 from pathlib import Path
@@ -12,7 +11,6 @@ from amphora_agent.errors import AgentError
 ANSWER_MAX_BYTES = 16 * 1024 * 1024
 
 _CHUNK_BYTES = 256 * 1024
-_PROMPT = b"\n> "
 
 
 def query(socket_path: Path, command: str, *, timeout_s: float) -> str:
@@ -45,70 +43,6 @@ def query(socket_path: Path, command: str, *, timeout_s: float) -> str:
             raise AgentError(f"haproxy cannot be asked on {socket_path}", str(exc)) from exc
 
 
-class Conversation:
-    """A connection to a stats socket that is kept from one question to the next.
-
-    It stays with its worker when a reload replaces that, and keeps it alive: so its last counters
-    can still be read. Whoever holds one has to close it soon after. One command at a time: haproxy
-    puts a prompt between those of one line.
-
-    Args:
-        idle_s: how long haproxy shall wait for the next question.
-        timeout_s: for connecting.
-
-    Raises:
-        AgentError: nobody listens, or time ran out.
-    """
-
-    def __init__(self, socket_path: Path, *, idle_s: float, timeout_s: float) -> None:
-        self._path = socket_path
-        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._connection.settimeout(timeout_s)
-            self._connection.connect(str(socket_path))
-            # From now on an answer ends with a prompt, and not the connection.
-            self.ask("prompt", timeout_s=timeout_s)
-            self.ask(f"set timeout cli {math.ceil(idle_s)}", timeout_s=timeout_s)
-        except OSError as exc:
-            self.close()
-            raise AgentError(f"haproxy cannot be asked on {socket_path}", str(exc)) from exc
-        except BaseException:
-            self.close()
-            raise
-
-    def ask(self, command: str, *, timeout_s: float) -> str:
-        """The answer to one command, with its blank line at the end.
-
-        Raises:
-            AgentError: haproxy is gone, time ran out, or the answer is too large. The conversation
-                is of no use afterwards.
-        """
-        deadline_s = time.monotonic() + timeout_s
-        answer = bytearray()
-        try:
-            self._connection.settimeout(timeout_s)
-            self._connection.sendall(command.encode() + b"\n")
-            while not answer.endswith(_PROMPT):
-                remaining_s = deadline_s - time.monotonic()
-                if remaining_s <= 0:
-                    raise TimeoutError
-                self._connection.settimeout(remaining_s)
-                chunk = self._connection.recv(_CHUNK_BYTES)
-                if not chunk:
-                    raise ConnectionResetError("haproxy has closed the connection")
-                answer += chunk
-                _bound(answer, self._path)
-        except TimeoutError as exc:
-            raise _too_late(self._path, command, timeout_s) from exc
-        except OSError as exc:
-            raise AgentError(f"haproxy cannot be asked on {self._path}", str(exc)) from exc
-        return answer[: 1 - len(_PROMPT)].decode(errors="replace")
-
-    def close(self) -> None:
-        """Let the worker go."""
-        self._connection.close()
-
-
 def _read(connection: socket.socket, socket_path: Path, deadline_s: float) -> bytes:
     answer = bytearray()
     while True:
@@ -120,14 +54,10 @@ def _read(connection: socket.socket, socket_path: Path, deadline_s: float) -> by
         if not chunk:
             return bytes(answer)
         answer += chunk
-        _bound(answer, socket_path)
-
-
-def _bound(answer: bytearray, socket_path: Path) -> None:
-    if len(answer) > ANSWER_MAX_BYTES:
-        raise AgentError(
-            f"haproxy answers too much on {socket_path}", f"over {ANSWER_MAX_BYTES} bytes"
-        )
+        if len(answer) > ANSWER_MAX_BYTES:
+            raise AgentError(
+                f"haproxy answers too much on {socket_path}", f"over {ANSWER_MAX_BYTES} bytes"
+            )
 
 
 def _too_late(socket_path: Path, command: str, timeout_s: float) -> AgentError:

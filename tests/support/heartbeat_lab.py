@@ -34,6 +34,8 @@ KEY = "key-of-this-test"
 # Refused by the kernel without a packet: a socket must ask before it may broadcast.
 REFUSED = "255.255.255.255:5555"
 DEADLINE_S = 30.0
+# A worker that hangs is asked again: it may have been replaced.
+_ANSWER_S = 1.0
 
 # Reads lines of {"datagram", "key"} and answers each with what Octavia makes of it.
 OPENER = """
@@ -301,6 +303,7 @@ backend {self.pool}
         """Process id of the worker that answers on the stats socket."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
+                connection.settimeout(_ANSWER_S)
                 connection.connect(str(self._socket))
                 connection.sendall(b"show info\n")
                 with connection.makefile() as lines:
@@ -328,9 +331,13 @@ backend {self.pool}
                 break
         assert self.await_worker() != before
 
-    def replace_worker(self) -> int:
-        """Reload, and wait until a new worker answers; the process id of the old one."""
-        before = self.await_worker()
+    def replace_worker(self, hung: int | None = None) -> int:
+        """Reload, and wait until a new worker answers; the process id of the old one.
+
+        Args:
+            hung: the old one, which does not answer.
+        """
+        before = hung or self.await_worker()
         waiting.until("the master", self._ask_for_reload, deadline_s=DEADLINE_S, every_s=0.02)
         waiting.until(
             "a new worker",

@@ -8,147 +8,28 @@ must be exact. The other one is also killed: what haproxy served after the last 
 goes with it, and nothing else may be missing.
 """
 
-import itertools
 import os
 import random
 import signal
-import socket
-import socketserver
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
 from tests.support import need
-from tests.support.heartbeat_lab import (
-    DEADLINE_S,
-    REFUSED,
-    Amphora,
-    Haproxy,
-    Opener,
-    StartHaproxy,
-)
+from tests.support.heartbeat_lab import DEADLINE_S, REFUSED, Amphora, Opener, StartHaproxy
+from tests.support.heartbeat_load import REQUEST_MAX_BYTES, Load, Sums, Told, load, member
 from tests.support.heartbeats import Listener
+from tests.support.metronome import metronome
 
 pytestmark = pytest.mark.slow
 
 INTERVAL_S = 1.0
-_REQUESTS_PER_S = 40
-_REQUEST_MAX_BYTES = 3000
 _SMALL_DISK = "256k"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sums:
-    """Bytes from and to clients, and connections."""
-
-    rx: int = 0
-    tx: int = 0
-    count: int = 0
-
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(rx=self.rx + other.rx, tx=self.tx + other.tx, count=self.count + other.count)
-
-    def __sub__(self, other: "Sums") -> "Sums":
-        return Sums(rx=self.rx - other.rx, tx=self.tx - other.tx, count=self.count - other.count)
-
-
-class Load:
-    """Asks one listener again and again, and counts what went over the wire."""
-
-    def __init__(self, haproxy: Haproxy) -> None:
-        self.haproxy = haproxy
-        self.done = Sums()
-        self.failed = 0
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._run)
-        self._thread.start()
-
-    def stop(self) -> None:
-        """Ask no more."""
-        self._ended.set()
-        self._thread.join()
-
-    def _run(self) -> None:
-        while not self._ended.wait(1 / _REQUESTS_PER_S):
-            size = random.randint(1, _REQUEST_MAX_BYTES)
-            try:
-                received = self._ask(size)
-            except OSError:
-                received = 0
-            # The member answers with what it got, twice.
-            if received == 2 * size:
-                self.done += Sums(rx=size, tx=received, count=1)
-            else:
-                self.failed += 1
-
-    def _ask(self, size: int) -> int:
-        """Send so many bytes; how many came back."""
-        address = ("127.0.0.1", self.haproxy.port)
-        with socket.create_connection(address, timeout=DEADLINE_S) as connection:
-            connection.sendall(b"x" * size)
-            connection.shutdown(socket.SHUT_WR)
-            received = 0
-            while chunk := connection.recv(65536):
-                received += len(chunk)
-        return received
-
-
-class _Echo(socketserver.StreamRequestHandler):
-    """Answers with all that it was sent, twice."""
-
-    def handle(self) -> None:
-        with suppress(OSError):
-            self.wfile.write(self.rfile.read() * 2)
-
-
-@contextmanager
-def member() -> Iterator[int]:
-    """A member on loopback; its port."""
-    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Echo) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield int(server.server_address[1])
-        finally:
-            server.shutdown()
-            thread.join()
-
-
-class Told:
-    """What the heartbeats say, added up as the controller does."""
-
-    def __init__(self, heard: Listener, octavia: Opener) -> None:
-        self._heard = heard
-        self._octavia = octavia
-        self._read = 0
-        self._sums: dict[str, Sums] = {}
-
-    def of(self, haproxy: Haproxy) -> Sums:
-        """The sums of a listener in all heartbeats so far."""
-        fresh = self._heard.received()[self._read :]
-        self._read += len(fresh)
-        for item in fresh:
-            for name, entry in self._octavia.message(item.payload)["listeners"].items():
-                stats = entry["stats"]
-                self._sums[name] = self._sums.get(name, Sums()) + Sums(
-                    rx=stats["rx"], tx=stats["tx"], count=stats["totconns"]
-                )
-        return self._sums.get(haproxy.listener, Sums())
-
-    def longest_pause_s(self) -> float:
-        """The longest time between two heartbeats."""
-        times = [item.arrived for item in self._heard.received()]
-        return max(after - before for before, after in itertools.pairwise(times))
-
-    def wait(self, heartbeats: int) -> None:
-        """Wait for so many more heartbeats."""
-        self._heard.wait_for(len(self._heard.received()) + heartbeats, deadline_s=DEADLINE_S)
 
 
 @dataclass(kw_only=True)
@@ -164,7 +45,7 @@ class Soak:
     sender: subprocess.Popen[bytes]
     environment: dict[str, str]
     # At most this much of the shaken one's traffic went with its workers.
-    lost: Sums = Sums()
+    lost: Sums = field(default_factory=Sums)
 
     def hang(self) -> None:
         """A worker of either load balancer stops for a while."""
@@ -175,8 +56,21 @@ class Soak:
         finally:
             with suppress(ProcessLookupError):
                 os.kill(worker, signal.SIGCONT)
-        # One that is replaced before it has been read again takes along what it counted.
-        self.told.wait(2)
+        self.told.wait_for_look()
+
+    def hang_and_reload(self) -> None:
+        """A worker of the steady one stops, and is replaced before it goes on."""
+        haproxy = self.steady.haproxy
+        worker = haproxy.await_worker()
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            self.told.wait(random.randint(0, 2))
+            haproxy.replace_worker(worker)
+            self.told.wait(random.randint(0, 2))
+        finally:
+            with suppress(ProcessLookupError):
+                os.kill(worker, signal.SIGCONT)
+        self.told.wait_for_look()
 
     def reload(self) -> None:
         """The steady one gets a new worker, and a client keeps the old one for a while."""
@@ -189,7 +83,8 @@ class Soak:
         """Each gets a new worker, and nobody but the sender keeps the old one."""
         self.steady.haproxy.replace_worker()
         self.shaken.haproxy.replace_worker()
-        self.told.wait(1)
+        # A worker that is replaced before it was ever asked takes along what it counted.
+        self.told.wait_for_look()
 
     def kill(self) -> None:
         """The other one dies, and is started again by what would be systemd."""
@@ -199,7 +94,7 @@ class Soak:
         self.shaken.haproxy.start()
         # Whatever the old worker served and no heartbeat has told by now may be gone.
         self.told.wait(2)
-        open_one = Sums(rx=_REQUEST_MAX_BYTES, tx=2 * _REQUEST_MAX_BYTES, count=1)
+        open_one = Sums(rx=REQUEST_MAX_BYTES, tx=2 * REQUEST_MAX_BYTES, count=1)
         self.lost += self.shaken.done + open_one - told
 
     def lose_controller(self) -> None:
@@ -258,16 +153,6 @@ def faketime_library() -> Path:
     return found[0]
 
 
-@contextmanager
-def load(haproxy: Haproxy) -> Iterator[Load]:
-    """Clients of one listener."""
-    made = Load(haproxy)
-    try:
-        yield made
-    finally:
-        made.stop()
-
-
 def test_faults_cost_no_heartbeat_and_no_byte(
     amphora: Amphora,
     manager: tuple[Listener, str],
@@ -292,7 +177,7 @@ def test_faults_cost_no_heartbeat_and_no_byte(
         "DONT_FAKE_MONOTONIC": "1",
         "NO_FAKE_STAT": "1",
     }
-    with small_disk(amphora.base), member() as port:
+    with small_disk(amphora.base), member() as port, metronome() as machine:
         steady, shaken = (start_haproxy(number, tcp_member=port) for number in (1, 2))
         amphora.configure([entry], interval=str(INTERVAL_S))
         told = Told(heard, octavia)
@@ -309,7 +194,7 @@ def test_faults_cost_no_heartbeat_and_no_byte(
             )
             told.wait(2)
             faults = [
-                *(soak.hang, soak.reload, soak.reload_at_once, soak.kill),
+                *(soak.hang, soak.hang_and_reload, soak.reload, soak.reload_at_once, soak.kill),
                 *(soak.lose_controller, soak.step_clock, soak.fill_disk, soak.restart_sender),
             ]
             until_s = time.monotonic() + length_s
@@ -323,10 +208,13 @@ def test_faults_cost_no_heartbeat_and_no_byte(
         clients = steady_load.done
         told.wait(4)
         exact, other = told.of(steady), told.of(shaken)
-        pause_s = told.longest_pause_s()
+        stalls = machine.stalls()
+        pause_s = told.longest_pause_s(stalls)
         print(
             f"{len(heard.received())} heartbeats, {len(rounds)} faults, longest pause"
-            f" {pause_s:.2f} s\nsteady: {clients} served, {exact} told, {steady_load.failed} failed"
+            f" {told.longest_pause_s([]):.2f} s, {pause_s:.2f} s without the machine's"
+            f" {len(stalls)} stalls"
+            f"\nsteady: {clients} served, {exact} told, {steady_load.failed} failed"
             f"\nshaken: {shaken_load.done} served, {other} told, {shaken_load.failed} failed"
         )
         amphora.stop()
@@ -339,7 +227,7 @@ def test_faults_cost_no_heartbeat_and_no_byte(
     assert missing.tx <= soak.lost.tx, rounds
     # Nothing is told twice: only what a client saw broken off may have been served as well.
     assert missing.count >= -shaken_load.failed, rounds
-    assert missing.tx >= -shaken_load.failed * 2 * _REQUEST_MAX_BYTES, rounds
+    assert missing.tx >= -shaken_load.failed * 2 * REQUEST_MAX_BYTES, rounds
 
 
 def test_small_disk_is_full_and_nothing_is_billed_twice(

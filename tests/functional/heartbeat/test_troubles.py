@@ -2,11 +2,8 @@
 """What goes wrong around the sender, and what it tells of itself and to old controllers."""
 
 import json
-import os
-import signal
 import socket
 import subprocess
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -15,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from amphora_agent.errors import AgentError
-from amphora_agent.system.haproxy_socket import Conversation
 from tests.functional.haproxy_configs import listener_config
 from tests.support import heartbeats, need, waiting
 from tests.support.heartbeat_lab import (
@@ -26,7 +21,6 @@ from tests.support.heartbeat_lab import (
     LISTENER,
     REFUSED,
     Amphora,
-    Haproxy,
     Opener,
     StartHaproxy,
     end,
@@ -233,53 +227,3 @@ def test_controller_of_api_0_5_gets_version_1(
     assert (message["ver"], message["pools"]) == (1, {})
     assert list(message["listeners"][listener_id]["pools"]) == [pool]
     assert counts[1:] == [1, 1, 1]
-
-
-def test_conversation_answers_one_question_after_the_other(
-    start_haproxy: StartHaproxy, amphora: Amphora
-) -> None:
-    """Two questions on one connection reach the same worker, over a reload that replaces it."""
-    haproxy: Haproxy = start_haproxy(1)
-    path = amphora.base / f"{haproxy.lb_id}.sock"
-    talk = Conversation(path, idle_s=60, timeout_s=DEADLINE_S)
-    try:
-        before = talk.ask("show info", timeout_s=DEADLINE_S)
-        old = haproxy.replace_worker()
-        after = talk.ask("show info", timeout_s=DEADLINE_S)
-        assert f"\nPid: {old}\n" in before
-        assert f"\nPid: {old}\n" in after
-        assert "\nStopping: 1\n" in after
-    finally:
-        talk.close()
-    waiting.until(
-        "the old worker's end",
-        lambda: None if Path(f"/proc/{old}").exists() else True,
-        deadline_s=DEADLINE_S,
-        every_s=0.05,
-    )
-
-
-def test_conversation_with_a_dead_worker_is_an_error(
-    start_haproxy: StartHaproxy, amphora: Amphora
-) -> None:
-    """A killed haproxy, a hung one and a missing socket each raise AgentError in time."""
-    haproxy = start_haproxy(1)
-    path = amphora.base / f"{haproxy.lb_id}.sock"
-    talk = Conversation(path, idle_s=60, timeout_s=DEADLINE_S)
-    worker = haproxy.await_worker()
-    os.kill(worker, signal.SIGSTOP)
-    timer = threading.Timer(DEADLINE_S, os.kill, (worker, signal.SIGCONT))
-    timer.start()
-    with pytest.raises(AgentError, match="in time"):
-        talk.ask("show info", timeout_s=0.2)
-    timer.cancel()
-    timer.join()
-    talk.close()
-    os.kill(worker, signal.SIGCONT)
-    talk = Conversation(path, idle_s=60, timeout_s=DEADLINE_S)
-    haproxy.kill()
-    with pytest.raises(AgentError, match="cannot be asked"):
-        talk.ask("show info", timeout_s=DEADLINE_S)
-    talk.close()
-    with pytest.raises(AgentError, match="cannot be asked"):
-        Conversation(amphora.base / "missing", idle_s=60, timeout_s=DEADLINE_S)

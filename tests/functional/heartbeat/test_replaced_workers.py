@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a worker counted that was replaced, and does not answer while it is."""
+
+import os
+import signal
+import socket
+from contextlib import ExitStack
+
+from tests.support.heartbeat_lab import DEADLINE_S, Amphora, Haproxy, Opener, StartHaproxy
+from tests.support.heartbeat_load import Sums, Told
+from tests.support.heartbeats import Listener
+
+
+class OpenConnection:
+    """One connection through a listener, whose bytes haproxy counts when it ends."""
+
+    def __init__(self, haproxy: Haproxy, member: socket.socket, size: int) -> None:
+        self.traffic = Sums(rx=size, tx=size // 2, count=1)
+        self._client = socket.create_connection(("127.0.0.1", haproxy.port), timeout=DEADLINE_S)
+        self._served, _ = member.accept()
+        self._client.sendall(b"x" * size)
+        assert len(self._served.recv(size, socket.MSG_WAITALL)) == size
+        self._served.sendall(b"y" * (size // 2))
+        assert len(self._client.recv(size, socket.MSG_WAITALL)) == size // 2
+
+    def close(self) -> None:
+        """End it on both sides."""
+        self._client.close()
+        self._served.close()
+
+
+def test_hung_worker_that_is_replaced_is_read_when_it_goes_on(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+) -> None:
+    """Bytes that only a hung worker counts, and that is replaced meanwhile, are told exactly."""
+    heard, entry = manager
+    with socket.create_server(("127.0.0.1", 0)) as member, ExitStack() as stack:
+        member.settimeout(DEADLINE_S)
+        haproxy = start_haproxy(1, tcp_member=member.getsockname()[1])
+        amphora.configure([entry], interval="0.4")
+        amphora.start()
+        told = Told(heard, octavia)
+        told.wait(2)
+        old = haproxy.await_worker()
+        first = OpenConnection(haproxy, member, 1234)
+        stack.callback(first.close)
+        os.kill(old, signal.SIGSTOP)
+        try:
+            first.close()
+            # Whoever gives up does so with the old worker alone, or beside the new one.
+            told.wait(2)
+            haproxy.replace_worker(old)
+            told.wait(3)
+            # The control: none of its bytes has been told by now.
+            assert (told.of(haproxy).rx, told.of(haproxy).tx) == (0, 0)
+        finally:
+            os.kill(old, signal.SIGCONT)
+        told.wait(3)
+        second = OpenConnection(haproxy, member, 500)
+        second.close()
+        told.wait(3)
+        assert told.of(haproxy) == first.traffic + second.traffic
