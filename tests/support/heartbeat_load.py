@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from tests.support.heartbeat_lab import DEADLINE_S, Haproxy, Opener
+from tests.support.heartbeat_haproxy import Haproxy
+from tests.support.heartbeat_lab import DEADLINE_S, Opener
 from tests.support.heartbeats import Listener
 from tests.support.metronome import Stall, stalled_s
 

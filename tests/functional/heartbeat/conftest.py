@@ -11,14 +11,13 @@ from pathlib import Path
 import pytest
 
 from tests.support import need
+from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy
 from tests.support.heartbeat_lab import (
     DEADLINE_S,
     OPENER,
     PYTHON_VARIABLE,
     Amphora,
-    Haproxy,
     Opener,
-    StartHaproxy,
     health_manager,
 )
 from tests.support.heartbeats import Listener

@@ -15,7 +15,8 @@ from amphora_agent.errors import AgentError
 from amphora_agent.system.conversation import Conversation, readable
 from amphora_agent.system.haproxy_socket import ANSWER_MAX_BYTES
 from tests.support import waiting
-from tests.support.heartbeat_lab import DEADLINE_S, LISTENER, Amphora, Haproxy, StartHaproxy
+from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy
+from tests.support.heartbeat_lab import DEADLINE_S, LISTENER, Amphora
 
 INFO, STAT = "show info", "show stat -1 1 -1"
 

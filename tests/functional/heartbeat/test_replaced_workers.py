@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a worker counted that was replaced, and does not answer while it is."""
+"""What a worker counted that a reload has replaced, also when it does not answer meanwhile."""
 
 import os
 import signal
 import socket
 from contextlib import ExitStack
 
-from tests.support.heartbeat_lab import DEADLINE_S, Amphora, Haproxy, Opener, StartHaproxy
+from tests.support import waiting
+from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy
+from tests.support.heartbeat_lab import DEADLINE_S, Amphora, Opener, Reported
 from tests.support.heartbeat_load import Sums, Told
 from tests.support.heartbeats import Listener
 
@@ -63,3 +65,70 @@ def test_hung_worker_that_is_replaced_is_read_when_it_goes_on(
         second.close()
         told.wait(3)
         assert told.of(haproxy) == first.traffic + second.traffic
+
+
+def test_last_traffic_of_a_replaced_worker_is_reported(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+) -> None:
+    """Requests that came after the last look and before a reload are reported all the same."""
+    listener, entry = manager
+    haproxy = start_haproxy(1)
+    reported = Reported(listener, octavia, haproxy.listener)
+    amphora.configure([entry], interval="1")
+    amphora.start()
+    for _ in range(3):
+        listener.next(deadline_s=DEADLINE_S)
+        haproxy.serve(4)
+        haproxy.reload()
+        haproxy.serve(1)
+    reported.await_sessions(15)
+    amphora.beats(2)
+    assert reported.sessions() == 15
+
+
+def test_long_connection_of_an_old_worker_is_reported(
+    amphora: Amphora,
+    manager: tuple[Listener, str],
+    octavia: Opener,
+    start_haproxy: StartHaproxy,
+) -> None:
+    """Bytes that pass through an old worker long after the reload count, and so does its client."""
+    listener, entry = manager
+    with socket.create_server(("127.0.0.1", 0)) as member, ExitStack() as stack:
+        haproxy = start_haproxy(1, tcp_member=member.getsockname()[1])
+        amphora.configure([entry], interval="0.5")
+        amphora.start()
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", haproxy.port)))
+        served, _ = member.accept()
+        stack.enter_context(served)
+        for _ in range(2):
+            amphora.beats(1)
+            haproxy.replace_worker()
+        amphora.beats(2)
+        seen = len(listener.received())
+        client.sendall(b"x" * 1234)
+        assert len(served.recv(1234, socket.MSG_WAITALL)) == 1234
+
+        def told() -> list[tuple[int, int]]:
+            entries = [
+                octavia.message(item.payload)["listeners"][haproxy.listener]["stats"]
+                for item in listener.received()[seen:]
+            ]
+            return [(row["conns"], row["rx"]) for row in entries]
+
+        amphora.beats(2)
+        assert told()
+        assert set(told()) == {(1, 0)}
+        # haproxy counts the bytes of a connection at its end, and the old worker ends with it.
+        client.close()
+        served.close()
+        waiting.until(
+            "the bytes",
+            lambda: told()[-1] == (0, 0) or None,
+            deadline_s=DEADLINE_S,
+            every_s=0.1,
+        )
+        assert sum(rx for _conns, rx in told()) == 1234

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from tests.support import need
-from tests.support.heartbeat_lab import DEADLINE_S, REFUSED, Amphora, Opener, StartHaproxy
+from tests.support.heartbeat_haproxy import StartHaproxy
+from tests.support.heartbeat_lab import DEADLINE_S, REFUSED, Amphora, Opener
 from tests.support.heartbeat_load import REQUEST_MAX_BYTES, Load, Sums, Told, load, member
 from tests.support.heartbeats import Listener
 from tests.support.metronome import metronome

@@ -14,6 +14,7 @@ import pytest
 
 from tests.functional.haproxy_configs import listener_config
 from tests.support import heartbeats, need, waiting
+from tests.support.heartbeat_haproxy import StartHaproxy, free_port
 from tests.support.heartbeat_lab import (
     AMPHORA_ID,
     DEADLINE_S,
@@ -22,9 +23,7 @@ from tests.support.heartbeat_lab import (
     REFUSED,
     Amphora,
     Opener,
-    StartHaproxy,
     end,
-    free_port,
 )
 from tests.support.heartbeats import Listener
 from tests.support.netns import Namespace, namespace

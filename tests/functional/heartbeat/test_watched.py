@@ -7,15 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from tests.support import waiting
+from tests.support.heartbeat_haproxy import StartHaproxy, free_port
 from tests.support.heartbeat_lab import (
     AMPHORA_ID,
     DEADLINE_S,
     KEY,
     MEMBER,
     Amphora,
-    StartHaproxy,
     end,
-    free_port,
     health_manager,
 )
 from tests.support.watched import assert_unbroken

@@ -18,7 +18,8 @@ from typing import Any
 import pytest
 
 from tests.support import need
-from tests.support.heartbeat_lab import KEY, MEMBER, Amphora, Haproxy, end, free_port
+from tests.support.heartbeat_haproxy import Haproxy, free_port
+from tests.support.heartbeat_lab import KEY, MEMBER, Amphora, end
 from tests.support.watched import assert_unbroken
 from tests.support.watching import Hook, udp_port, watching
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from tests.support.heartbeat_lab import free_port
+from tests.support.heartbeat_haproxy import free_port
 from tests.support.watching import Amphora, Hook, udp_port
 
 
