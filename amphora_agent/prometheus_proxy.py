@@ -78,7 +78,7 @@ def _of_lvs(paths: Layout) -> dict[bytes, bytes]:
         return {}
     # Most amphorae have no such listener.
     from amphora_agent import lvsconf, lvsmetrics  # noqa: PLC0415
-    from amphora_agent.sender.lvs_listeners import listeners  # noqa: PLC0415
+    from amphora_agent.sender.sources import Sources  # noqa: PLC0415
     from amphora_agent.system.ipvs import IpvsTable  # noqa: PLC0415
 
     try:
@@ -86,7 +86,7 @@ def _of_lvs(paths: Layout) -> dict[bytes, bytes]:
         table = IpvsTable(None).read()
         configs = {
             name: lvsconf.parse(paths.lvs_config(name).read_text(errors="replace"))
-            for name in listeners(paths)
+            for name in Sources(paths).listeners()
         }
         return lvsmetrics.samples(configs, table)
     except (AgentError, OSError) as exc:

@@ -8,10 +8,11 @@ a few columns comes from members (what they answer to a health check), so nothin
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from operator import itemgetter
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from amphora_agent.errors import ParseError
 
@@ -27,11 +28,10 @@ PROCESSES_QUERY = "show proc"
 _OLD_WORKERS = "# old workers"
 
 _FRONTEND, _BACKEND, _SERVER = "0", "1", "2"  # the column `type`
+_COUNTERS = ("scur", "bin", "bout", "ereq", "stot")
 _SERVING = frozenset({"OPEN", "FULL"})
 _COUNTER_MAX = 2**64 - 1
 _EXCERPT_LENGTH = 80
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,9 +69,8 @@ class Frontend:
     sessions_total: int
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Server:
-    """One server row.
+class Server(NamedTuple):
+    """One server row; a tuple, as there may be thousands.
 
     Attributes:
         status: in haproxy's words, such as `UP`, `UP 1/3`, `no check`, `MAINT`.
@@ -81,6 +80,10 @@ class Server:
     name: str
     status: str
     weight: int
+
+
+# Server(...) would call a function of Python for each.
+_server = tuple.__new__
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -108,7 +111,8 @@ class Snapshot:
     @property
     def is_serving(self) -> bool:
         """Whether it surely is not stopping: that begins with its frontends."""
-        return bool(self.frontends) and all(item.status in _SERVING for item in self.frontends)
+        states = {item.status for item in self.frontends}
+        return bool(states) and states <= _SERVING
 
 
 def old_worker_query(pid: int) -> str:
@@ -175,19 +179,34 @@ def parse_stat(text: str) -> tuple[tuple[Frontend, ...], tuple[Backend, ...]]:
         ParseError: no header, a missing column, a cut row, a wrong number, a name given twice, or
             no blank line at the end (then the answer was cut off between two rows).
     """
+    if not text.startswith("# "):
+        raise ParseError("haproxy's answer to `show stat` has no header", _excerpt(text))
+    if not text.endswith("\n\n"):
+        raise ParseError("haproxy's answer to `show stat` is cut off", _excerpt(text, tail=True))
+    begin = text.index("\n") + 1
+    columns = _columns(text[2 : begin - 1])
     frontends: dict[str, Frontend] = {}
     states: dict[str, str] = {}
     servers: dict[str, dict[str, Server]] = {}
-    for row in _rows(text):
-        if row.type == _FRONTEND:
-            _add(frontends, row.pxname, _frontend(row))
-        elif row.type == _BACKEND:
-            _add(states, row.pxname, row.status)
-        elif row.type == _SERVER:
-            server = Server(
-                name=row.svname, status=row.status, weight=_number(row.weight, "weight")
-            )
-            _add(servers.setdefault(row.pxname, {}), row.svname, server)
+    weights: dict[str, int] = {}
+    # This loop is most of what a heartbeat with many members costs.
+    for cells in _rows(text, begin, columns):
+        kind, proxy, name, status, weight = columns.names(cells)
+        if kind == _SERVER:
+            if weight not in weights:
+                weights[weight] = _number(weight, "weight")
+            table = servers.setdefault(proxy, {})
+            if name in table:
+                raise _twice(name)
+            table[name] = _server(Server, (name, status, weights[weight]))
+        elif kind == _FRONTEND:
+            if proxy in frontends:
+                raise _twice(proxy)
+            frontends[proxy] = _frontend(proxy, status, columns.counters(cells))
+        elif kind == _BACKEND:
+            if proxy in states:
+                raise _twice(proxy)
+            states[proxy] = status
     backends = (
         Backend(name=name, status=status, servers=tuple(servers.get(name, {}).values()))
         for name, status in states.items()
@@ -195,76 +214,87 @@ def parse_stat(text: str) -> tuple[tuple[Frontend, ...], tuple[Backend, ...]]:
     return tuple(frontends.values()), tuple(backends)
 
 
-class _Row(NamedTuple):
-    """The columns that are used, by haproxy's names."""
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Columns:
+    """Where things stand in a row.
 
-    type: str
-    pxname: str
-    svname: str
-    status: str
-    weight: str
-    scur: str
-    bin: str
-    bout: str
-    ereq: str
-    stot: str
+    Attributes:
+        count: of all columns.
+        used: of those up to the last one that is read.
+        names: reads type, pxname, svname, status and weight.
+        counters: reads those of `_COUNTERS`.
+    """
+
+    count: int
+    used: int
+    names: Callable[[Sequence[str]], tuple[str, ...]]
+    counters: Callable[[Sequence[str]], tuple[str, ...]]
 
 
-def _rows(text: str) -> Iterator[_Row]:
-    if not text.startswith("# "):
-        raise ParseError("haproxy's answer to `show stat` has no header", _excerpt(text))
-    if not text.endswith("\n\n"):
-        raise ParseError("haproxy's answer to `show stat` is cut off", _excerpt(text, tail=True))
-    begin = text.index("\n") + 1
-    header = text[2 : begin - 1].split(",")
+@lru_cache(maxsize=4)  # a worker prints the same header in each answer
+def _columns(header: str) -> _Columns:
+    found = header.split(",")
     try:
-        indexes = [header.index(column) for column in _Row._fields]
+        names = [found.index(name) for name in ("type", "pxname", "svname", "status", "weight")]
+        counters = [found.index(name) for name in _COUNTERS]
     except ValueError as exc:
         raise ParseError("haproxy's `show stat` is not the CSV it should be", str(exc)) from exc
-    pick = itemgetter(*indexes)
-    for number, cells in enumerate(_cells(text, begin, len(header), max(indexes) + 1), start=2):
-        if cells is None:
-            raise ParseError(
-                f"line {number} of haproxy's `show stat` does not have {len(header)} columns"
-            )
-        yield _Row._make(pick(cells))
+    return _Columns(
+        count=len(found),
+        used=max(*names, *counters) + 1,
+        names=itemgetter(*names),
+        counters=itemgetter(*counters),
+    )
 
 
-def _cells(text: str, begin: int, columns: int, used: int) -> Iterator[list[str] | None]:
-    """The first `used` cells, or more, of each row from `begin` on; None for a wrong length."""
-    if '"' not in text:
-        # Three times as fast; a row has some hundred columns, and most of what is used stands in
-        # front. Without quotes a comma or a line end is never data.
-        while (end := text.index("\n", begin)) > begin:
-            line = text[begin:end]
-            yield line.split(",", used) if line.count(",") == columns - 1 else None
-            begin = end + 1
+def _rows(text: str, begin: int, columns: _Columns) -> Iterator[list[str]]:
+    """The first `used` cells, or more, of each row from `begin` on."""
+    if '"' in text:
+        yield from _quoted_rows(text, begin, columns)
         return
+    # Three times as fast; a row has some hundred columns, and most of what is used stands in front.
+    # Without quotes a comma or a line end is never data.
+    for number, line in enumerate(text[begin - 1 :].partition("\n\n")[0].split("\n")[1:], 2):
+        if line.count(",") != columns.count - 1:
+            raise _wrong_length(number, columns)
+        yield line.split(",", columns.used)
+
+
+def _quoted_rows(text: str, begin: int, columns: _Columns) -> Iterator[list[str]]:
     # Lines end with LF only: a CR is data, which haproxy quotes.
     reader = csv.reader(io.StringIO(text[begin:-1], newline="\n"), strict=True)
     try:
-        for cells in reader:
-            yield cells if len(cells) == columns else None
+        for number, cells in enumerate(reader, 2):
+            if len(cells) != columns.count:
+                raise _wrong_length(number, columns)
+            yield cells
     except csv.Error as exc:
         raise ParseError("haproxy's `show stat` is not the CSV it should be", str(exc)) from exc
 
 
-def _frontend(row: _Row) -> Frontend:
-    return Frontend(
-        name=row.pxname,
-        status=row.status,
-        sessions=_number(row.scur, "scur"),
-        bytes_in=_number(row.bin, "bin"),
-        bytes_out=_number(row.bout, "bout"),
-        request_errors=_number(row.ereq, "ereq"),
-        sessions_total=_number(row.stot, "stot"),
+def _wrong_length(number: int, columns: _Columns) -> ParseError:
+    return ParseError(
+        f"line {number} of haproxy's `show stat` does not have {columns.count} columns"
     )
 
 
-def _add(table: dict[str, T], name: str, value: T) -> None:
-    if name in table:
-        raise ParseError("haproxy's `show stat` names one thing twice", _excerpt(name))
-    table[name] = value
+def _frontend(name: str, status: str, counters: Iterable[str]) -> Frontend:
+    sessions, bytes_in, bytes_out, request_errors, sessions_total = map(
+        _number, counters, _COUNTERS
+    )
+    return Frontend(
+        name=name,
+        status=status,
+        sessions=sessions,
+        bytes_in=bytes_in,
+        bytes_out=bytes_out,
+        request_errors=request_errors,
+        sessions_total=sessions_total,
+    )
+
+
+def _twice(name: str) -> ParseError:
+    return ParseError("haproxy's `show stat` names one thing twice", _excerpt(name))
 
 
 def _number(text: str, column: str) -> int:

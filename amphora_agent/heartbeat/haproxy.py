@@ -6,13 +6,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 from amphora_agent.heartbeat.observation import Counters, Listener, Observation, Pool, Traffic
-from amphora_agent.showstat import Backend, Frontend, Server, Snapshot, Worker
+from amphora_agent.showstat import Backend, Frontend, Snapshot, Worker
 
 # Names of the controller's objects. Whatever else the configuration defines, such as the frontend
 # and backend of the Prometheus exporter, is none of them: one listener too many in a message and
 # the controller does not count it as a sign of life.
 _UUID = "[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}"
 _OBJECT_NAME = re.compile(_UUID)
+_AS_THEY_ARE = frozenset({"DOWN", "DRAIN", "MAINT", "no check"})
 _POOL_NAME = re.compile(f"(?P<pool>{_UUID})(?::(?P<listener>{_UUID}))?")
 
 
@@ -109,17 +110,17 @@ def _pool(backend: Backend, pool_id: str, listener_id: str) -> Pool:
         listener_id=listener_id,
         status=backend.status,
         members={
-            server.name: _member_status(server)
-            for server in backend.servers
-            if is_object_id(server.name)
+            name: status if status in _AS_THEY_ARE else _member_status(status, weight)
+            for name, status, weight in backend.servers
+            if _OBJECT_NAME.fullmatch(name)
         },
     )
 
 
-def _member_status(server: Server) -> str:
+def _member_status(status: str, weight: int) -> str:
     # Weight 0 is how Octavia drains a member; haproxy goes on calling it UP.
-    if server.status == "UP" and server.weight == 0:
-        return "DRAIN"
+    if status == "UP":
+        return status if weight else "DRAIN"
     # haproxy adds a reason, as in "MAINT (resolution)"; the controller knows the bare words only.
-    word, _, _ = server.status.partition(" (")
-    return word if word in {"DRAIN", "MAINT"} else server.status
+    word, _, _ = status.partition(" (")
+    return word if word in {"DRAIN", "MAINT"} else status

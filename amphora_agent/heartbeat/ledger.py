@@ -5,9 +5,10 @@ Each look at a source adds what is new to `unsent`; a message that has left take
 carried. So nothing is counted twice, and nothing that was seen is lost when a message could not be
 sent or a worker was replaced.
 
-The file is JSON, version 2: `{"version": 2, "lost": [source, ...], "accounts": {source: {"totals":
-{worker: {listener id: traffic}}, "unsent": {listener id: traffic}}}}`, where traffic is an array of
-the counters of `Traffic` in their order.
+Each line of the file is a whole ledger in JSON, and the last line counts. Version 2: `{"version":
+2, "lost": [source, ...], "accounts": {source: {"totals": {worker: {listener id: traffic}},
+"unsent": {listener id: traffic}}}}`, where traffic is an array of the counters of `Traffic` in
+their order.
 """
 
 import json
@@ -19,6 +20,7 @@ from amphora_agent.heartbeat.observation import Counters, Observation, Traffic, 
 
 _LEDGER_VERSION = 2
 _NONE = Traffic()
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -85,8 +87,8 @@ def settle(ledger: Ledger, observations: Iterable[Observation]) -> Ledger:
 
 
 def dump(ledger: Ledger) -> bytes:
-    """The ledger as the text of its file."""
-    return json.dumps(
+    """The ledger as a line of its file."""
+    text = _ENCODER.encode(
         {
             "version": _LEDGER_VERSION,
             "lost": sorted(ledger.lost),
@@ -97,19 +99,25 @@ def dump(ledger: Ledger) -> bytes:
                 }
                 for name, account in ledger.accounts.items()
             },
-        },
-        separators=(",", ":"),
-    ).encode()
+        }
+    )
+    return f"{text}\n".encode()
 
 
 def load(data: bytes) -> Ledger:
     """Read the text of a ledger's file.
 
+    A last line without its end was cut off. The one before may tell of traffic that has been sent
+    since, so that it is no substitute.
+
     Raises:
-        ParseError: it is not what `dump` writes.
+        ParseError: the last line is not what `dump` writes.
     """
+    before, _, line = data.removesuffix(b"\n").rpartition(b"\n")
+    if before and not data.endswith(b"\n"):
+        raise ParseError("the counters are damaged", "the last line is cut off")
     try:
-        document = json.loads(data)
+        document = json.loads(line)
         if document["version"] != _LEDGER_VERSION:
             raise ParseError("the counters have another format", f"{document['version']!r:.80}")
         return Ledger(

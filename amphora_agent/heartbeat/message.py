@@ -10,13 +10,19 @@ import hmac
 import json
 import zlib
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NotRequired, TypedDict
 
 from amphora_agent.heartbeat.ledger import Ledger
 from amphora_agent.heartbeat.observation import Listener, Observation, Pool, Traffic, total
 
 CURRENT_VERSION = 3
+_ENCODER = json.JSONEncoder(separators=(",", ":"), check_circular=False)
 _LEGACY_VERSION = 1
+
+# A window larger than the text, and tables for it, make no difference but in time: zlib sets
+# 256 KiB to zero for its largest ones. Every receiver reads every size (RFC 1950, CINFO).
+_WINDOW_BITS_MIN = 9
 
 
 class ListenerStats(TypedDict):
@@ -107,13 +113,26 @@ def build(
 
 def encode(message: Message, *, key: str) -> bytes:
     """The datagram: the JSON text as a zlib stream, then its HMAC-SHA256 in lower-case hex."""
-    text = json.dumps(message, separators=(",", ":")).encode()
+    text = _ENCODER.encode(message).encode()
     # Most of a message is random ids, where short matches cost more than they save: Z_FILTERED
     # leaves them out and is 10 % smaller from some hundred members on. Level 9 would take a quarter
     # more time, of 3 ms for 2,500 members, and save 0.3 %.
-    packer = zlib.compressobj(level=6, strategy=zlib.Z_FILTERED)
+    window_bits = min(max(len(text).bit_length(), _WINDOW_BITS_MIN), zlib.MAX_WBITS)
+    packer = zlib.compressobj(
+        level=6,
+        wbits=window_bits,
+        memLevel=min(window_bits - 6, zlib.DEF_MEM_LEVEL),
+        strategy=zlib.Z_FILTERED,
+    )
     packed = packer.compress(text) + packer.flush()
-    return packed + hmac.digest(key.encode(), packed, "sha256").hex().encode()
+    signer = _signer(key).copy()
+    signer.update(packed)
+    return packed + signer.hexdigest().encode()
+
+
+@lru_cache(maxsize=1)  # a third of the time of a signature is for the key
+def _signer(key: str) -> hmac.HMAC:
+    return hmac.new(key.encode(), digestmod="sha256")
 
 
 def _listener_entry(listener: Listener, traffic: Traffic) -> ListenerEntry:

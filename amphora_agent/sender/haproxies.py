@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Asks every haproxy, and the workers that a reload has replaced."""
 
-import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,31 +15,18 @@ from amphora_agent.heartbeat.observation import Observation
 from amphora_agent.layout import Layout
 from amphora_agent.sender.haproxy_workers import Look, Workers, wait
 from amphora_agent.sender.journal import Journal
-from amphora_agent.settings import Settings
 from amphora_agent.showstat import Snapshot
 from amphora_agent.system.haproxy_socket import query
 
 # Workers may take this long to answer, and this part of the time: the rest is for masters.
 _WORKERS_TIMEOUT_S = 2.0
 _SHARE_OF_WORKERS = 0.8
+# Most answers are there within a millisecond.
+_SHORT_WAIT_S = 0.05
 # An old worker's traffic is worth less waiting: it is asked again the next time.
 _OLD_WORKER_TIMEOUT_S = 0.5
 # haproxy closes a connection on which nothing was asked for two periods and this.
 _IDLE_SPARE_S = 10.0
-
-
-def load_balancers(paths: Layout) -> list[str]:
-    """Those with a haproxy configuration, in the order of their ids.
-
-    Raises:
-        OSError: they cannot be listed.
-    """
-    try:
-        with os.scandir(paths.base) as entries:
-            found = [entry.name for entry in entries if haproxy.is_object_id(entry.name)]
-    except FileNotFoundError:
-        return []
-    return sorted(name for name in found if paths.haproxy_config(name).is_file())
 
 
 class Haproxies:
@@ -67,30 +54,44 @@ class Haproxies:
             workers.close()
         self._workers.clear()
 
-    def ask(self, config: Settings, lb_ids: Sequence[str]) -> None:
-        """Ask every haproxy how it is; `collect` reads the answers."""
+    def ask(self, paths: Layout, lb_ids: Sequence[str], *, interval_s: float) -> None:
+        """Ask every haproxy how it is; `collect` reads the answers.
+
+        Args:
+            interval_s: to the next question.
+        """
         for lb_id in self._workers.keys() - set(lb_ids):
             self._workers.pop(lb_id).close()
         for lb_id in lb_ids:
             if lb_id not in self._workers:
-                self._workers[lb_id] = Workers(config.layout.stats_socket(lb_id))
-            self._workers[lb_id].ask(idle_s=2 * config.heartbeat_interval_s + _IDLE_SPARE_S)
+                self._workers[lb_id] = Workers(paths.stats_socket(lb_id))
+            self._workers[lb_id].ask(idle_s=2 * interval_s + _IDLE_SPARE_S)
 
-    def collect(self, config: Settings, ledger: Ledger, *, timeout_s: float) -> list[Observation]:
+    def collect(
+        self,
+        paths: Layout,
+        ledger: Ledger,
+        *,
+        timeout_s: float,
+        patience: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> list[Observation]:
         """What was asked; a haproxy that does not answer is left out and holds up no other.
 
         Args:
             ledger: tells which workers were seen before.
             timeout_s: for all of them together.
+            patience: entered for waits that are long.
         """
         begin_s = time.monotonic()
         share_s = min(timeout_s * _SHARE_OF_WORKERS, _WORKERS_TIMEOUT_S)
         looks = list(self._workers.values())
-        # One that hangs must leave time for the one that may have replaced it.
-        wait(looks, begin_s + share_s / 2)
-        for workers in looks:
-            workers.doubt()
-        wait(looks, begin_s + share_s)
+        if not wait(looks, begin_s + min(share_s / 2, _SHORT_WAIT_S)):
+            with patience():
+                # One that hangs must leave time for the one that may have replaced it.
+                wait(looks, begin_s + share_s / 2)
+                for workers in looks:
+                    workers.doubt()
+                wait(looks, begin_s + share_s)
         observations: list[Observation] = []
         per_listener: set[str] = set()
         for lb_id, workers in self._workers.items():
@@ -107,18 +108,27 @@ class Haproxies:
             if observation.is_per_listener:
                 per_listener.add(lb_id)
             account = ledger.accounts.get(observation.source)
-            observations.append(
-                self._with_old_workers(
-                    lb_id,
-                    _Master(config.layout.master_socket(lb_id), begin_s + timeout_s),
-                    observation,
-                    look,
-                    account.totals if account is not None else {},
-                )
-            )
+            seen = account.totals if account is not None else {}
+            if self._may_have_old_workers(lb_id, observation, look, seen):
+                master = _Master(paths.master_socket(lb_id), begin_s + timeout_s)
+                with patience():
+                    observation = self._with_old_workers(lb_id, master, observation, look, seen)
+            observations.append(observation)
         self._alone = {name: item for name, item in self._alone.items() if name in self._workers}
         self._per_listener = self._per_listener.intersection(self._workers) | per_listener
         return observations
+
+    def _may_have_old_workers(
+        self, lb_id: str, observation: Observation, look: Look, seen: Mapping[str, object]
+    ) -> bool:
+        """Only after a change of workers, and as long as there are old ones.
+
+        Args:
+            seen: names of the workers that were seen before.
+        """
+        [current] = observation.counters
+        is_alone = self._alone.get(lb_id) == current and seen.keys() <= {current}
+        return bool(look.replaced or look.behind) or not is_alone
 
     def _with_old_workers(
         self,
@@ -128,14 +138,9 @@ class Haproxies:
         look: Look,
         seen: Mapping[str, object],
     ) -> Observation:
-        """Add what old workers count, if there may be any.
-
-        The master is asked only after a change of workers and as long as there are old ones.
-        """
+        """Add what old workers count."""
         [current] = observation.counters
         reached = {item.worker.pid for item in look.replaced} | {item.pid for item in look.behind}
-        if not reached and self._alone.get(lb_id) == current and seen.keys() <= {current}:
-            return observation
         topic = f"old workers {lb_id}"
         try:
             pids = set(master.old_workers())

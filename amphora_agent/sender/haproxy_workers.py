@@ -10,7 +10,7 @@ it was replaced meanwhile.
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from amphora_agent import showstat
@@ -97,9 +97,9 @@ class Look:
     """
 
     current: Snapshot | AgentError
-    replaced: Sequence[Snapshot]
-    behind: Sequence[Worker]
-    ended: Sequence[AgentError]
+    replaced: list[Snapshot] = field(default_factory=list)
+    behind: list[Worker] = field(default_factory=list)
+    ended: list[AgentError] = field(default_factory=list)
 
 
 class Workers:
@@ -142,10 +142,15 @@ class Workers:
         Not a replaced worker that did not answer in an earlier look: it hangs, and its counters are
         as good in a later one.
         """
-        talks = [talk for talk in self._replaced if not talk.is_behind]
+        talks = []
         if self._current is not None and self._current.is_waiting:
-            talks += [talk for talk in (self._current, self._other) if talk is not None]
-        return [talk for talk in talks if talk.is_waiting]
+            talks.append(self._current)
+            if self._other is not None:
+                talks.append(self._other)
+        for talk in self._replaced:
+            if talk.is_waiting and not talk.is_behind:
+                talks.append(talk)
+        return talks
 
     def receive(self, talk: Talk) -> None:
         """Take what has come on one connection, and do what follows from it."""
@@ -159,24 +164,20 @@ class Workers:
             self._other.close()
             self._other = None
         look = Look(
-            current=current or self._error or AgentError("haproxy did not answer in time", ""),
-            replaced=[talk.snapshot for talk in self._replaced if talk.snapshot is not None],
-            behind=[
-                talk.worker
-                for talk in self._replaced
-                if talk.is_waiting and talk.worker is not None
-            ],
-            ended=[talk.error for talk in self._replaced if talk.error is not None],
+            current=current or self._error or AgentError("haproxy did not answer in time", "")
         )
-        kept = []
-        for talk in self._replaced:
+        for talk in self._replaced.copy():
+            if talk.snapshot is not None:
+                look.replaced.append(talk.snapshot)
+            elif talk.error is not None:
+                look.ended.append(talk.error)
+            elif talk.worker is not None:
+                look.behind.append(talk.worker)
             # Nothing of a look without a current worker is counted, so that all is read once more.
             is_read = current is not None and talk.snapshot is not None and talk.snapshot.is_done
             if is_read or talk.error is not None:
                 talk.close()
-            else:
-                kept.append(talk)
-        self._replaced = kept
+                self._replaced.remove(talk)
         return look
 
     def close(self) -> None:
@@ -185,8 +186,8 @@ class Workers:
             talk.close()
 
     def _all(self) -> list[Talk]:
-        lasting = [talk for talk in (self._current, self._other) if talk is not None]
-        return lasting + self._replaced
+        lasting = [self._current, self._other, *self._replaced]
+        return [talk for talk in lasting if talk is not None]
 
     def _connect(self) -> None:
         """Ask whoever accepts now."""
@@ -233,20 +234,25 @@ class Workers:
         talk.close()
 
 
-def wait(looks: Sequence[Workers], until_s: float) -> None:
+def wait(looks: Sequence[Workers], until_s: float) -> bool:
     """Take what all of them say, until there is nothing more to wait for.
 
     Args:
         until_s: time.monotonic() at which it ends in any case.
+
+    Returns:
+        Whether nothing is awaited any more.
     """
-    ready = [(workers, talk) for workers in looks for talk in workers.awaited()]
     while True:
-        for workers, talk in ready:
-            workers.receive(talk)
-        waiting = {
-            talk.fileno(): (workers, talk) for workers in looks for talk in workers.awaited()
-        }
+        waiting = {}
+        for workers in looks:
+            for talk in workers.awaited():
+                waiting[talk.fileno()] = (workers, talk)
+        if not waiting:
+            return True
         remaining_s = until_s - time.monotonic()
-        if not waiting or remaining_s <= 0:
-            return
-        ready = [waiting[handle] for handle in readable(waiting, timeout_s=remaining_s)]
+        if remaining_s <= 0:
+            return False
+        for handle in readable(waiting, timeout_s=remaining_s):
+            workers, talk = waiting[handle]
+            workers.receive(talk)

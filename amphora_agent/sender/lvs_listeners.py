@@ -4,7 +4,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from amphora_agent import layout, lvsconf
+from amphora_agent import lvsconf
 from amphora_agent.errors import AgentError
 from amphora_agent.heartbeat import gate, lvs
 from amphora_agent.heartbeat.ledger import Ledger
@@ -14,26 +14,6 @@ from amphora_agent.lvsconf import LvsConfig
 from amphora_agent.sender.journal import Journal
 from amphora_agent.system.ipvs import IpvsTable, Table
 from amphora_agent.system.proc import boot_id, process_stat, read_text
-
-_PREFIX, _SUFFIX = "octavia-keepalivedlvs-", ".conf"
-
-
-def listeners(paths: Layout) -> list[str]:
-    """Those with a configuration, in the order of their ids.
-
-    Raises:
-        OSError: they cannot be listed.
-    """
-    try:
-        names = [path.name for path in paths.lvs_dir.iterdir()]
-    except FileNotFoundError:
-        return []
-    ids = [
-        name[len(_PREFIX) : -len(_SUFFIX)]
-        for name in names
-        if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
-    ]
-    return sorted(name for name in ids if layout.is_object_id(name))
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

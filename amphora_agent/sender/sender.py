@@ -4,17 +4,17 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from amphora_agent.heartbeat import gate, haproxy, ledger, lvs, message, size
 from amphora_agent.heartbeat.ledger import Ledger
 from amphora_agent.heartbeat.message import Message
 from amphora_agent.heartbeat.observation import Observation
-from amphora_agent.layout import Layout
-from amphora_agent.sender import haproxies, lvs_listeners
 from amphora_agent.sender.counter_file import CounterFile
 from amphora_agent.sender.haproxies import Haproxies
 from amphora_agent.sender.journal import Journal
 from amphora_agent.sender.lvs_listeners import LvsListeners
+from amphora_agent.sender.sources import Sources
 from amphora_agent.sender.status_file import Beat, Status, StatusFile
 from amphora_agent.sender.transmission import Transmission
 from amphora_agent.settings import Settings
@@ -42,6 +42,8 @@ class Sender:
         self._haproxies = Haproxies(journal)
         self._lvs = lvs_sources
         self._status_file = status_file
+        self._config: Settings | None = None
+        self._sources: Sources | None = None
         self._counters: CounterFile | None = None
         self._ledger = Ledger()
         self._sequence = 0
@@ -51,6 +53,8 @@ class Sender:
     def close(self) -> None:
         """Let go of what is held."""
         self._haproxies.close()
+        if self._counters is not None:
+            self._counters.close()
 
     def beat(self, config: Settings) -> str:
         """Look at everything and send one heartbeat, or say why not.
@@ -58,34 +62,36 @@ class Sender:
         Returns:
             One line on how it went.
         """
+        found = self._sources
+        if found is None or config is not self._config:
+            found = Sources(config.layout)
+            self._config, self._sources = config, found
+        paths = found.paths
         try:
-            lb_ids = haproxies.load_balancers(config.layout)
-            lvs_ids = lvs_listeners.listeners(config.layout)
+            lb_ids, lvs_ids = found.load_balancers(), found.listeners()
         except OSError as exc:
-            text = f"{config.layout.base} cannot be listed"
+            text = f"{paths.base} cannot be listed"
             self._journal.trouble("base", text, str(exc))
             self._write_status(config, silence=text, unreported=())
             return "no heartbeat: the load balancers cannot be listed"
-        self._journal.fine("base", f"{config.layout.base} can be listed again")
-        sources = frozenset(map(haproxy.haproxy_source, lb_ids)) | frozenset(
-            map(lvs.lvs_source, lvs_ids)
-        )
-        self._open_ledger(config.layout, sources)
-        with _interruptible():
-            # haproxy answers while the kernel is asked for the others.
-            self._haproxies.ask(config, lb_ids)
-            observations = [
-                *self._lvs.collect(config.layout, lvs_ids, self._ledger),
-                *self._haproxies.collect(
-                    config,
-                    self._ledger,
-                    timeout_s=min(config.heartbeat_interval_s / 2, _COLLECT_TIMEOUT_S),
-                ),
-            ]
+        self._journal.fine("base", f"{paths.base} can be listed again")
+        sources = frozenset([*map(haproxy.haproxy_source, lb_ids), *map(lvs.lvs_source, lvs_ids)])
+        counters = self._open_ledger(found.counters, sources)
+        # haproxy answers while the kernel is asked for the others.
+        self._haproxies.ask(paths, lb_ids, interval_s=config.heartbeat_interval_s)
+        observations = [
+            *self._lvs.collect(paths, lvs_ids, self._ledger),
+            *self._haproxies.collect(
+                paths,
+                self._ledger,
+                timeout_s=min(config.heartbeat_interval_s / 2, _COLLECT_TIMEOUT_S),
+                patience=_interruptible,
+            ),
+        ]
         self._ledger = ledger.observe(self._ledger, observations, existing=sources)
         # From here to the saved ledger no signal may come in between: a message that has left
-        # while the file says otherwise would be billed twice.
-        silence = _reason_for_silence(config)
+        # while the file says otherwise would be billed twice. So signals are blocked, but in waits.
+        silence = _reason_for_silence(config, found)
         if silence:
             self._journal.trouble("silence", f"no heartbeat is sent: {silence}")
             outcome = f"no heartbeat: {silence}"
@@ -93,8 +99,7 @@ class Sender:
             self._journal.fine("silence", "heartbeats are sent again")
             outcome = self._send(config, observations)
             silence = "" if outcome.startswith("heartbeat") else outcome
-        if self._counters is not None:
-            self._counters.save(self._ledger)
+        counters.save(self._ledger)
         self._write_status(
             config,
             silence=silence,
@@ -102,11 +107,13 @@ class Sender:
         )
         return outcome
 
-    def _open_ledger(self, paths: Layout, sources: frozenset[str]) -> None:
-        path = paths.stats_counters
+    def _open_ledger(self, path: Path, sources: frozenset[str]) -> CounterFile:
         if self._counters is None or self._counters.path != path:
+            if self._counters is not None:
+                self._counters.close()
             self._counters = CounterFile(path, self._journal)
             self._ledger = self._counters.load(sources)
+        return self._counters
 
     def _send(self, config: Settings, observations: Sequence[Observation]) -> str:
         built = message.build(
@@ -170,10 +177,9 @@ class Sender:
         )
 
 
-def _reason_for_silence(config: Settings) -> str:
-    paths = config.layout
-    if paths.keepalived_config.exists():
-        pid_text = read_text(paths.keepalived_pid)
+def _reason_for_silence(config: Settings, sources: Sources) -> str:
+    if sources.keepalived_config.exists():
+        pid_text = read_text(sources.paths.keepalived_pid)
         pid = gate.parse_pid(pid_text or "")
         fault = gate.keepalived_fault(pid_text, process_stat(pid) if pid else None)
         if fault:

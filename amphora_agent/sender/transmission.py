@@ -30,6 +30,7 @@ class Transmission:
     journal: Journal
     datagrams: DatagramSender
     tallies: dict[Controller, Tally] = field(default_factory=dict)
+    _controllers: Sequence[Controller] = ()
     _turn: int = 0
 
     def send(self, data: bytes, controllers: Sequence[Controller]) -> Controller | None:
@@ -38,7 +39,9 @@ class Transmission:
         Never to two: they share one database, which would count the traffic twice. A local
         failure is no risk, as the kernel then has sent nothing.
         """
-        self.tallies = {item: self.tallies.get(item, Tally()) for item in controllers}
+        if controllers is not self._controllers:
+            self._controllers = controllers
+            self.tallies = {item: self.tallies.get(item, Tally()) for item in controllers}
         for _ in controllers:
             controller = controllers[self._turn % len(controllers)]
             self._turn += 1

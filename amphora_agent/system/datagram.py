@@ -63,6 +63,8 @@ class Resolver:
 
     def __init__(self) -> None:
         self._names: dict[tuple[str, int], _Name] = {}
+        # What a host that is an address means; empty for a name.
+        self._numeric: dict[tuple[str, int], list[Endpoint]] = {}
 
     def endpoints(self, host: str, port: int, *, now_s: float) -> list[Endpoint]:
         """The addresses of a host.
@@ -73,8 +75,13 @@ class Resolver:
         Raises:
             AgentError: none is known.
         """
-        with suppress(OSError, UnicodeError):
-            return _endpoints(host, port, socket.AI_NUMERICHOST)
+        numeric = self._numeric.get((host, port))
+        if numeric is None:
+            with suppress(OSError, UnicodeError):
+                numeric = _endpoints(host, port, socket.AI_NUMERICHOST)
+            self._numeric[host, port] = numeric or []
+        if numeric:
+            return numeric
         name = self._names.setdefault((host, port), _Name())
         wait_s = 0.0
         if name.lookup is None and now_s >= name.until_s:

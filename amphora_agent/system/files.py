@@ -25,12 +25,15 @@ def write_atomic(path: Path, data: bytes, *, mode: int, durable: bool = True) ->
     """
     handle, temporary = _make_temporary(path)
     try:
-        with os.fdopen(handle, "wb") as stream:
-            os.fchmod(stream.fileno(), mode)
-            stream.write(data)
-            stream.flush()
+        try:
+            os.fchmod(handle, mode)
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(handle, rest) :]
             if durable:
-                os.fsync(stream.fileno())
+                os.fsync(handle)
+        finally:
+            os.close(handle)
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(OSError):

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from bench.agent.__main__ import machine
-from bench.heartbeat import balancer, senders, sizes
+from bench.heartbeat import balancer, floor, senders, sizes
 from bench.heartbeat.senders import Cost
 
 MEMBERS = (10, 1_000, 2_500)
@@ -25,6 +25,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench.heartbeat", description=__doc__)
     parser.add_argument("--sizes", action="store_true", help="only what is sent; no process is run")
     parser.add_argument(
+        "--floor", action="store_true", help="only what it costs before anything is asked"
+    )
+    parser.add_argument(
         "--octavia-python",
         type=Path,
         default=os.environ.get("AMPHORA_OCTAVIA_PYTHON"),
@@ -36,6 +39,9 @@ def main() -> int:
     arguments = parser.parse_args()
     if arguments.sizes:
         print(sizes.table())
+        return 0
+    if arguments.floor:
+        print(floor.table())
         return 0
     if arguments.octavia_python is None:
         parser.error("--octavia-python is missing")

@@ -5,9 +5,10 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +23,8 @@ _AMPHORA_ID = "a1b2c3d4-0000-4000-8000-000000000001"
 _DEADLINE_S = 120.0
 # The first heartbeats fill caches, and take the counters in.
 _WARM_UP = 3
+# As the runtime directory of a unit: in memory.
+_MEMORY = "/dev/shm"  # noqa: S108  # a directory of its own is made in it
 
 # As upstream's agent does it: the sender is a child of the agent, whose modules it has loaded.
 _UPSTREAM = """
@@ -62,12 +65,18 @@ def measure(
         base: base_path with the haproxy that it asks.
         serve: makes a little traffic; called once for each heartbeat.
     """
-    with closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as ear:
+    with (
+        closing(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)) as ear,
+        closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as systemd,
+        tempfile.TemporaryDirectory(dir=_MEMORY, prefix="bench-hb-") as runtime,
+    ):
         ear.bind(("127.0.0.1", 0))
         ear.settimeout(_DEADLINE_S)
+        systemd.bind(f"{runtime}/notify")
+        systemd.setblocking(False)
         config = base / f"{name}.conf"
         config.write_text(_config(base, ear.getsockname()[1]))
-        with _started(name, octavia_python, config) as process:
+        with _started(name, octavia_python, config, runtime) as process:
             for _ in range(_WARM_UP):
                 ear.recv(65536)
             sender = _sender(process)
@@ -76,6 +85,7 @@ def measure(
             for _ in range(heartbeats):
                 serve()
                 sizes.append(len(ear.recv(65536)))
+                _drain(systemd)
             # The time after the send, for the counters, belongs to the heartbeat.
             time.sleep(_INTERVAL_S / 3)
             return Cost(
@@ -83,6 +93,12 @@ def measure(
                 datagram_bytes=max(sizes),
                 pss_bytes=sender.memory_full_info().pss,
             )
+
+
+def _drain(systemd: socket.socket) -> None:
+    with suppress(BlockingIOError):
+        while True:
+            systemd.recv(4096)
 
 
 def _config(base: Path, port: int) -> str:
@@ -95,16 +111,25 @@ def _config(base: Path, port: int) -> str:
 
 
 @contextmanager
-def _started(name: str, octavia_python: Path, config: Path) -> Iterator[psutil.Process]:
+def _started(
+    name: str, octavia_python: Path, config: Path, runtime: str
+) -> Iterator[psutil.Process]:
+    environment = {"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONWARNINGS": "ignore"}
     if name == "ours":
         variables, script = _unit()
         argv = ["/usr/bin/env", *variables, sys.executable, "-c", script]
+        # As systemd has it: a status file, and word of how it goes.
+        environment |= {
+            "RUNTIME_DIRECTORY": runtime,
+            "NOTIFY_SOCKET": f"{runtime}/notify",
+            "WATCHDOG_USEC": "30000000",
+        }
     else:
         argv = [str(octavia_python), "-c", _UPSTREAM]
     with subprocess.Popen(
         [*argv, "--config-file", str(config)],
         cwd=_REPOSITORY,
-        env={"PATH": os.environ["PATH"], "LC_ALL": "C.UTF-8", "PYTHONWARNINGS": "ignore"},
+        env=environment,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

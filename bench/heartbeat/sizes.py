@@ -20,7 +20,7 @@ def table() -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for members in MEMBERS:
-        message = _message(members)
+        message = made(members)
         whole = len(encode(message, key="k"))
         _data, level = size.fit(message, key="k", limit=LIMIT_BYTES)
         # As from the second heartbeat on.
@@ -35,11 +35,12 @@ def table() -> str:
     return "\n".join(lines)
 
 
-def _message(members: int) -> Message:
-    made = random.Random(members)
+def made(members: int) -> Message:
+    """One with so many members, all of them UP."""
+    numbers = random.Random(members)
 
     def new() -> str:
-        return str(uuid.UUID(int=made.getrandbits(128)))
+        return str(uuid.UUID(int=numbers.getrandbits(128)))
 
     message: Message = {"id": new(), "seq": 1, "ver": 3, "listeners": {}, "pools": {}}
     for begin in range(0, members, _MEMBERS_PER_POOL):
@@ -47,7 +48,8 @@ def _message(members: int) -> Message:
         message["listeners"][listener] = {
             "status": "OPEN",
             "stats": {
-                name: made.randrange(100_000) for name in ("tx", "rx", "conns", "totconns", "ereq")
+                name: numbers.randrange(100_000)
+                for name in ("tx", "rx", "conns", "totconns", "ereq")
             },  # type: ignore[typeddict-item]  # the five names of ListenerStats
         }
         count = min(_MEMBERS_PER_POOL, members - begin)

@@ -194,31 +194,6 @@ def health_manager(host: str = "127.0.0.1") -> Iterator[tuple[Listener, str]]:
         listener.close()
 
 
-class Reported:
-    """Adds the new sessions of one listener up over all datagrams, as the controller does."""
-
-    def __init__(self, listener: Listener, octavia: Opener, listener_id: str) -> None:
-        self._listener = listener
-        self._octavia = octavia
-        self._listener_id = listener_id
-
-    def sessions(self) -> int:
-        """New sessions in all datagrams so far."""
-        messages = [self._octavia.message(item.payload) for item in self._listener.received()]
-        found = [message["listeners"].get(self._listener_id) for message in messages]
-        return sum(entry["stats"]["totconns"] for entry in found if entry)
-
-    def await_sessions(self, count: int) -> None:
-        """Wait until so many are reported."""
-        waiting.until(
-            f"{count} sessions",
-            lambda: True if self.sessions() >= count else None,
-            deadline_s=DEADLINE_S,
-            every_s=0.1,
-        )
-        assert self.sessions() == count
-
-
 def end(process: subprocess.Popen[bytes]) -> None:
     process.terminate()
     try:

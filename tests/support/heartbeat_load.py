@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
+from tests.support import waiting
 from tests.support.heartbeat_haproxy import Haproxy
 from tests.support.heartbeat_lab import DEADLINE_S, Opener
 from tests.support.heartbeats import Listener
@@ -126,6 +127,16 @@ class Told:
                     rx=stats["rx"], tx=stats["tx"], count=stats["totconns"]
                 )
         return self._sums.get(haproxy.listener, Sums())
+
+    def await_sessions(self, haproxy: Haproxy, count: int) -> None:
+        """Wait until so many new sessions have been told, and no more."""
+        waiting.until(
+            f"{count} sessions",
+            lambda: True if self.of(haproxy).count >= count else None,
+            deadline_s=DEADLINE_S,
+            every_s=0.1,
+        )
+        assert self.of(haproxy).count == count
 
     def longest_pause_s(self, stalls: list[Stall]) -> float:
         """The longest time between two heartbeats, without that of the machine's own stalls."""

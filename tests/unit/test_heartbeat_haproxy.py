@@ -89,7 +89,7 @@ def test_name_that_is_no_uuid_is_no_listener(name: str) -> None:
 def test_backend_and_server_of_other_names_are_not_reported() -> None:
     """Only `<uuid>:<uuid>` is a pool and only a UUID a member."""
     good = Server(name=f"{MEMBER}01", status="UP", weight=1)
-    servers = (good, replace(good, name="prometheus-internal"))
+    servers = (good, good._replace(name="prometheus-internal"))
     backends = tuple(
         Backend(name=name, status="UP", servers=servers)
         for name in (f"{POOL}1:{LISTENER}1", f"{POOL}1", "x:y", "prometheus-exporter-internal")

@@ -262,6 +262,20 @@ def test_damaged_ledger_is_a_parse_error(text: bytes) -> None:
     assert ledgers.load(ledgers.dump(Ledger())) == Ledger()
 
 
+def test_last_line_of_the_file_counts() -> None:
+    """Earlier lines are of before; a last line that was cut off is damage, and no earlier one."""
+    first, second = (
+        ledgers.dump(observed(Ledger(), observation({f"{LISTENER}1": Traffic(bin=count)})))
+        for count in (1, 2)
+    )
+    assert ledgers.load(first + second) == ledgers.load(second) != ledgers.load(first)
+    for end in range(1, len(second)):
+        with pytest.raises(ParseError):
+            ledgers.load(first + second[:end])
+    # As files were before there were lines.
+    assert ledgers.load(second.rstrip(b"\n")) == ledgers.load(second)
+
+
 @pytest.mark.parametrize("value", ["-1", "1.0", "true", '"1"', "null"])
 def test_ledger_with_a_wrong_counter_is_a_parse_error(value: str) -> None:
     """Only whole numbers from 0 are counters."""

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from tests.support import waiting
 from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy
-from tests.support.heartbeat_lab import DEADLINE_S, Amphora, Opener, Reported
+from tests.support.heartbeat_lab import DEADLINE_S, Amphora, Opener
 from tests.support.heartbeat_load import Sums, Told
 from tests.support.heartbeats import Listener
 
@@ -76,7 +76,7 @@ def test_last_traffic_of_a_replaced_worker_is_reported(
     """Requests that came after the last look and before a reload are reported all the same."""
     listener, entry = manager
     haproxy = start_haproxy(1)
-    reported = Reported(listener, octavia, haproxy.listener)
+    told = Told(listener, octavia)
     amphora.configure([entry], interval="1")
     amphora.start()
     for _ in range(3):
@@ -84,9 +84,9 @@ def test_last_traffic_of_a_replaced_worker_is_reported(
         haproxy.serve(4)
         haproxy.reload()
         haproxy.serve(1)
-    reported.await_sessions(15)
+    told.await_sessions(haproxy, 15)
     amphora.beats(2)
-    assert reported.sessions() == 15
+    assert told.of(haproxy).count == 15
 
 
 def test_long_connection_of_an_old_worker_is_reported(

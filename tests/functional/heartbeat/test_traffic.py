@@ -13,8 +13,8 @@ from tests.support.heartbeat_lab import (
     REFUSED,
     Amphora,
     Opener,
-    Reported,
 )
+from tests.support.heartbeat_load import Told
 from tests.support.heartbeats import Listener
 
 
@@ -29,21 +29,21 @@ def test_traffic_is_reported_once_over_reload_and_restarts(
     """
     listener, entry = manager
     haproxy = start_haproxy(1)
-    reported = Reported(listener, octavia, haproxy.listener)
+    told = Told(listener, octavia)
     amphora.configure([entry])
     sender = amphora.start()
     haproxy.serve(3)
-    reported.await_sessions(3)
+    told.await_sessions(haproxy, 3)
     haproxy.reload()
     haproxy.serve(5)
-    reported.await_sessions(8)
+    told.await_sessions(haproxy, 8)
     sender.send_signal(signal.SIGTERM)
     assert sender.wait(timeout=DEADLINE_S) == 0
     haproxy.serve(2)
     amphora.start()
-    reported.await_sessions(10)
+    told.await_sessions(haproxy, 10)
     amphora.beats(3)
-    assert reported.sessions() == 10
+    assert told.of(haproxy).count == 10
 
 
 def test_traffic_that_could_not_be_sent_is_in_the_next_heartbeat(
@@ -55,7 +55,7 @@ def test_traffic_that_could_not_be_sent_is_in_the_next_heartbeat(
     """What the kernel refused is reported later, though sender and worker restarted meanwhile."""
     listener, entry = manager
     haproxy = start_haproxy(1)
-    reported = Reported(listener, octavia, haproxy.listener)
+    told = Told(listener, octavia)
     amphora.configure([REFUSED])
     sender = amphora.start()
     haproxy.serve(4)
@@ -68,7 +68,7 @@ def test_traffic_that_could_not_be_sent_is_in_the_next_heartbeat(
     amphora.start()
     amphora.beats(2)
     amphora.configure([entry])
-    reported.await_sessions(5)
+    told.await_sessions(haproxy, 5)
     # Each sender says it once, not at each heartbeat.
     assert amphora.journal().count("255.255.255.255 port 5555") == 2
 
@@ -82,18 +82,18 @@ def test_damaged_counters_are_kept_aside_and_nothing_is_billed_twice(
     """After the file was damaged only new requests are reported, and the old file is kept."""
     listener, entry = manager
     haproxy = start_haproxy(1)
-    reported = Reported(listener, octavia, haproxy.listener)
+    told = Told(listener, octavia)
     amphora.configure([entry])
     sender = amphora.start()
     haproxy.serve(6)
-    reported.await_sessions(6)
+    told.await_sessions(haproxy, 6)
     sender.send_signal(signal.SIGTERM)
     sender.wait(timeout=DEADLINE_S)
     amphora.counters.write_bytes(amphora.counters.read_bytes()[:-20])
     amphora.start()
     amphora.beats(2)
     haproxy.serve(1)
-    reported.await_sessions(7)
+    told.await_sessions(haproxy, 7)
     assert amphora.counters.with_name("stats_counters.json.damaged").is_file()
     assert "counters are damaged" in amphora.journal()
 
@@ -101,7 +101,7 @@ def test_damaged_counters_are_kept_aside_and_nothing_is_billed_twice(
 def test_counters_are_written_only_when_they_change(
     amphora: Amphora, manager: tuple[Listener, str], start_haproxy: StartHaproxy
 ) -> None:
-    """Without traffic the file, of mode 0640, stays the very same; traffic replaces it."""
+    """Without traffic the file, of mode 0640, stays as it is; traffic adds a line to it."""
     _, entry = manager
     haproxy = start_haproxy(1)
     amphora.configure([entry])
@@ -110,7 +110,11 @@ def test_counters_are_written_only_when_they_change(
     before = amphora.counters.stat()
     assert before.st_mode & 0o777 == 0o640
     amphora.beats(3)
-    assert amphora.counters.stat().st_ino == before.st_ino
+    assert amphora.counters.stat().st_mtime_ns == before.st_mtime_ns
+    text = amphora.counters.read_bytes()
     haproxy.serve(1)
     amphora.beats(2)
-    assert amphora.counters.stat().st_mtime_ns != before.st_mtime_ns
+    assert amphora.counters.stat().st_ino == before.st_ino
+    more = amphora.counters.read_bytes()
+    assert more.startswith(text)
+    assert more.count(b"\n") > text.count(b"\n")
