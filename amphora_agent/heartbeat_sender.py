@@ -35,6 +35,9 @@ _CONFIG_RETRY_S = 1.0
 # And this often while one waits for the next heartbeat, for a change of the period itself.
 _CONFIG_LOOK_S = 5.0
 
+# All questions to IPVS of one heartbeat.
+_IPVS_TIMEOUT_S = 1.0
+
 _SIGNALS = STOP_SIGNALS | {signal.SIGHUP}
 
 
@@ -69,7 +72,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     notifier.ready("starting")
     journal = Journal()
     try:
-        with DatagramSender() as datagrams, closing(IpvsTable(layout.NETNS)) as table:
+        with DatagramSender() as datagrams, closing(_table()) as table:
             sender = Sender(
                 journal,
                 Transmission(journal, datagrams),
@@ -83,6 +86,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     finally:
         notifier.stopping()
     return 0
+
+
+def _table() -> IpvsTable:
+    return IpvsTable(layout.NETNS, timeout_s=_IPVS_TIMEOUT_S)
 
 
 def _runtime_directory() -> Path | None:

@@ -30,7 +30,7 @@ _CONTROLLER, _GET_FAMILY, _FAMILY_ID, _FAMILY_NAME = 16, 3, 1, 2
 _GET_SERVICE, _GET_DESTINATION = 4, 8
 _SERVICE, _DESTINATION = 1, 2
 _AF, _PROTOCOL, _ADDRESS, _PORT, _SERVICE_STATS64 = 1, 2, 3, 4, 12
-_TO_ADDRESS, _TO_PORT, _TO_WEIGHT, _TO_ACTIVE, _TO_FAMILY = 1, 2, 4, 7, 11
+_TO_ADDRESS, _TO_PORT, _TO_WEIGHT, _TO_ACTIVE, _TO_FAMILY, _TO_STATS64 = 1, 2, 4, 7, 11, 12
 _CONNECTIONS, _BYTES_IN, _BYTES_OUT = 1, 4, 5
 _INET, _INET6 = 2, 10
 
@@ -51,11 +51,18 @@ class Endpoint:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Destination:
-    """A real server; `active` counts connections that are open."""
+    """A real server.
+
+    Attributes:
+        active: connections that are open; the last three values count from when it was added.
+    """
 
     endpoint: Endpoint
     weight: int
     active: int
+    connections: int
+    bytes_in: int
+    bytes_out: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,15 +121,15 @@ def services(answer: bytes) -> list[Service]:
     for table in _tables(answer, _SERVICE):
         if _AF not in table:
             continue
-        stats = _attributes(_needed(table, _SERVICE_STATS64))
+        connections, bytes_in, bytes_out = _traffic(table, _SERVICE_STATS64)
         number = _unsigned(_needed(table, _PROTOCOL))
         found.append(
             Service(
                 protocol=PROTOCOLS.get(number, str(number)),
                 endpoint=_endpoint(_unsigned(table[_AF]), table, _ADDRESS, _PORT),
-                connections=_unsigned(_needed(stats, _CONNECTIONS)),
-                bytes_in=_unsigned(_needed(stats, _BYTES_IN)),
-                bytes_out=_unsigned(_needed(stats, _BYTES_OUT)),
+                connections=connections,
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
             )
         )
     return found
@@ -149,20 +156,26 @@ def destinations(answer: bytes, service: Service) -> list[Destination]:
         ParseError: as `services`.
     """
     family = _INET if service.endpoint.address.version == 4 else _INET6
-    return [
-        Destination(
-            # Kernels before 3.18 do not name the family: then it is the service's.
-            endpoint=_endpoint(
-                _unsigned(table[_TO_FAMILY]) if _TO_FAMILY in table else family,
-                table,
-                _TO_ADDRESS,
-                _TO_PORT,
-            ),
-            weight=_unsigned(_needed(table, _TO_WEIGHT)),
-            active=_unsigned(_needed(table, _TO_ACTIVE)),
+    found = []
+    for table in _tables(answer, _DESTINATION):
+        connections, bytes_in, bytes_out = _traffic(table, _TO_STATS64)
+        found.append(
+            Destination(
+                # Kernels before 3.18 do not name the family: then it is the service's.
+                endpoint=_endpoint(
+                    _unsigned(table[_TO_FAMILY]) if _TO_FAMILY in table else family,
+                    table,
+                    _TO_ADDRESS,
+                    _TO_PORT,
+                ),
+                weight=_unsigned(_needed(table, _TO_WEIGHT)),
+                active=_unsigned(_needed(table, _TO_ACTIVE)),
+                connections=connections,
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
+            )
         )
-        for table in _tables(answer, _DESTINATION)
-    ]
+    return found
 
 
 def is_complete(answer: bytes, *, is_dump: bool) -> bool:
@@ -226,6 +239,16 @@ def _attributes(data: bytes) -> dict[int, bytes]:
         found[kind & _TYPE_MASK] = data[offset + _ATTRIBUTE.size : offset + length]
         offset += length + -length % 4
     return found
+
+
+def _traffic(table: Mapping[int, bytes], kind: int) -> tuple[int, int, int]:
+    """Connections, bytes in and bytes out."""
+    stats = _attributes(_needed(table, kind))
+    return (
+        _unsigned(_needed(stats, _CONNECTIONS)),
+        _unsigned(_needed(stats, _BYTES_IN)),
+        _unsigned(_needed(stats, _BYTES_OUT)),
+    )
 
 
 def _needed(table: Mapping[int, bytes], kind: int) -> bytes:

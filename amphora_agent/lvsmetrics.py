@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Metrics of UDP and SCTP listeners under the names that haproxy's have; pure.
 
-Octavia's own amphora has none. The values are what IPVS counts for each VIP's address; members
-have a state, a weight and open connections.
+Octavia's own amphora has none. The values are what IPVS counts for each VIP's address, and there
+for each member.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -74,6 +74,10 @@ def _members(
         here = [item for item in own if item.endpoint == member.endpoint]
         yield "octavia_member_weight", labels, here[0].weight if here else 0
         yield "octavia_member_current_sessions", labels, sum(item.active for item in here)
+        if here:
+            yield "octavia_member_sessions_total", labels, sum(item.connections for item in here)
+            yield "octavia_member_bytes_in_total", labels, sum(item.bytes_in for item in here)
+            yield "octavia_member_bytes_out_total", labels, sum(item.bytes_out for item in here)
 
 
 def _states(

@@ -16,6 +16,7 @@ from amphora_agent.layout import Layout
 from amphora_agent.system import activation, exporter
 from amphora_agent.system.http_reply import BadQuestionError, Reply
 from amphora_agent.system.machine import machine
+from amphora_agent.system.proc import read_text
 
 # Octavia's frontend prometheus-exporter-internal-endpoint.
 EXPORTER = ("127.0.0.1", 9101)
@@ -26,6 +27,8 @@ _IDLE_S = 90.0
 _MOST = 4
 # Servers give up sooner.
 _DEADLINE_S = 60
+# Octavia's haproxy waits 5 s for the first byte.
+_IPVS_TIMEOUT_S = 4.0
 
 
 def main() -> int:
@@ -81,17 +84,16 @@ def _of_lvs(paths: Layout) -> dict[bytes, bytes]:
     from amphora_agent.sender.sources import Sources  # noqa: PLC0415
     from amphora_agent.system.ipvs import IpvsTable  # noqa: PLC0415
 
+    texts = {name: read_text(paths.lvs_config(name)) for name in Sources(paths).listeners()}
+    # One that is gone was deleted a moment ago.
+    configs = {name: lvsconf.parse(text) for name, text in texts.items() if text is not None}
     try:
         # systemd has started this program in the namespace.
-        table = IpvsTable(None).read()
-        configs = {
-            name: lvsconf.parse(paths.lvs_config(name).read_text(errors="replace"))
-            for name in Sources(paths).listeners()
-        }
-        return lvsmetrics.samples(configs, table)
-    except (AgentError, OSError) as exc:
+        table = IpvsTable(None, timeout_s=_IPVS_TIMEOUT_S).read()
+    except AgentError as exc:
         print(f"There are no metrics of UDP and SCTP listeners: {exc}", file=sys.stderr)
         return {}
+    return lvsmetrics.samples(configs, table)
 
 
 if __name__ == "__main__":

@@ -67,7 +67,17 @@ def balanced(*members: tuple[Endpoint, int]) -> lvs.Table:
     return [
         (
             service(),
-            [Destination(endpoint=where, weight=weight, active=2) for where, weight in members],
+            [
+                Destination(
+                    endpoint=where,
+                    weight=weight,
+                    active=2,
+                    connections=0,
+                    bytes_in=0,
+                    bytes_out=0,
+                )
+                for where, weight in members
+            ],
         )
     ]
 

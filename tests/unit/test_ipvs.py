@@ -8,6 +8,7 @@ tests/golden/ipvs was captured in the image (Linux 6.12): `both` with two member
 import json
 import re
 import struct
+from contextlib import closing
 from dataclasses import dataclass
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
@@ -108,8 +109,16 @@ def test_dead_member_is_no_destination() -> None:
     stored = capture("one-dead")
     left = Endpoint(address=IPv4Address("198.51.100.21"), port=5300)
     assert ipvs.destinations(stored.destinations[SERVICE.name], SERVICE) == [
-        Destination(endpoint=left, weight=1, active=0)
+        Destination(endpoint=left, weight=1, active=0, connections=2, bytes_in=62, bytes_out=62)
     ]
+
+
+def test_destinations_count_what_their_service_counts() -> None:
+    """Two members have served two requests each, which are the four of the service."""
+    both = ipvs.destinations(capture("both").destinations[SERVICE.name], SERVICE)
+    assert [item.connections for item in both] == [2, 2]
+    assert sum(item.bytes_in for item in both) == SERVICE.bytes_in
+    assert sum(item.bytes_out for item in both) == SERVICE.bytes_out
 
 
 def test_kernel_without_ipvs_is_told_apart() -> None:
@@ -181,4 +190,11 @@ def test_dump_is_complete_with_its_last_message() -> None:
 def test_namespace_that_is_missing_is_an_error_and_not_an_empty_table() -> None:
     """Without the namespace nobody knows what is balanced."""
     with pytest.raises(AgentError, match="IPVS cannot be asked"):
-        IpvsTable("no-such-namespace").read()
+        IpvsTable("no-such-namespace", timeout_s=1.0).read()
+
+
+def test_answer_that_is_there_is_read_however_late_it_is() -> None:
+    """A process that was not run in time takes what the kernel has said."""
+    with closing(IpvsTable(None, timeout_s=0.0)) as table:
+        # Here there may be an IPVS or not.
+        assert isinstance(table.read(), list)

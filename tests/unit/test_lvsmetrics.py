@@ -59,6 +59,19 @@ def test_dead_member_is_down() -> None:
     assert f'octavia_pool_active_members{{pool="{POOL}"}} 1' in one_dead
 
 
+def test_members_have_traffic_as_long_as_they_are_in_ipvs() -> None:
+    """Each member has what it served; one that was taken out has no totals, and not zero."""
+    both, one_dead = lines(samples("both")), lines(samples("one-dead"))
+
+    for suffix, value in (("sessions_total", 2), ("bytes_in_total", 62), ("bytes_out_total", 62)):
+        name = f"octavia_member_{suffix}"
+        for member in (ONE, TWO):
+            assert f'{name}{{pool="{POOL}",member="{member}"}} {value}' in both
+        assert [line for line in one_dead if line.startswith(name)] == [
+            f'{name}{{pool="{POOL}",member="{ONE}"}} {value}'
+        ]
+
+
 def test_listener_without_a_service_has_no_traffic() -> None:
     """What IPVS does not have (yet) is not told as 0, which would be taken for a new start."""
     found = lines(lvsmetrics.samples({LISTENER: CONFIG}, []))
