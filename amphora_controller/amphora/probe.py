@@ -16,7 +16,7 @@ _RENEWAL_DAYS = 14
 # Certificates that have just been made are refused by a clock that is further behind.
 _SKEW_MAX = datetime.timedelta(seconds=30)
 
-_CLOCK = "amphora's clock"
+CLOCK = "amphora's clock"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -45,12 +45,12 @@ def probe(amphora: Amphora, *, amphora_id: str | None, now: datetime.datetime) -
             yield Result(hop=Hop.TCP, well=True, message=f"connected to {amphora.address}")
             yield _identity(session.names, amphora_id)
             yield _days(session.certificate, now)
+            # The session is over with the answer.
+            version = session.tls_version
             answer = session.request("GET", "//")
-            yield Result(
-                hop=Hop.CLIENT_CERTIFICATE, well=True, message=f"accepted ({session.tls_version})"
-            )
+            yield Result(hop=Hop.CLIENT_CERTIFICATE, well=True, message=f"accepted ({version})")
         yield _version(answer)
-        yield _clock(answer, now)
+        yield clock(time_of(answer), now)
         yield _info(amphora.request("GET", "/1.0/info"))
     except Failed as exc:
         yield Result(hop=exc.hop, well=False, message=exc.message, hint=exc.hint)
@@ -96,21 +96,28 @@ def _version(answer: Answer) -> Result:
     return Result(hop=Hop.HTTP, well=True, message="API version 1.0")
 
 
-def _clock(answer: Answer, now: datetime.datetime) -> Result:
+def time_of(answer: Answer) -> datetime.datetime | None:
+    """When an answer was made, by the amphora's clock; None if it does not tell."""
     try:
-        theirs = parsedate_to_datetime(answer.headers.get("date", ""))
+        return parsedate_to_datetime(answer.headers.get("date", ""))
     except ValueError:
-        return Result(hop=_CLOCK, well=True, message="the answer tells no time")
+        return None
+
+
+def clock(theirs: datetime.datetime | None, now: datetime.datetime) -> Result:
+    """Whether two clocks agree well enough."""
+    if theirs is None:
+        return Result(hop=CLOCK, well=True, message="the answer tells no time")
     skew = theirs - now
     seconds = round(skew.total_seconds())
     if abs(skew) > _SKEW_MAX:
         return Result(
-            hop=_CLOCK,
+            hop=CLOCK,
             well=False,
             message=f"it is {abs(seconds)} s {'ahead' if seconds > 0 else 'behind'}",
             hint="certificates go by it: does the host of the amphora have the right time?",
         )
-    return Result(hop=_CLOCK, well=True, message=f"{abs(seconds)} s apart")
+    return Result(hop=CLOCK, well=True, message=f"{abs(seconds)} s apart")
 
 
 def _info(answer: Answer) -> Result:

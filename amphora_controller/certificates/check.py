@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from typing import Protocol
 
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
@@ -13,7 +14,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from amphora_controller.certificates import store
-from amphora_controller.certificates.store import Store
 from amphora_controller.errors import ControllerError
 
 _RSA_BITS_MIN = 2048
@@ -51,8 +51,36 @@ class Limits:
     critical_days: int = 7
 
 
+class Source(Protocol):
+    """Where the files are; see certificates.store.Store for what each of them is."""
+
+    @property
+    def server_certificate(self) -> Path:
+        """[certificates] ca_certificate."""
+
+    @property
+    def server_key(self) -> Path:
+        """[certificates] ca_private_key."""
+
+    @property
+    def server_chain(self) -> Path:
+        """[haproxy_amphora] server_ca."""
+
+    @property
+    def client_chain(self) -> Path:
+        """[controller_worker] client_ca."""
+
+    @property
+    def client_bundle(self) -> Path:
+        """[haproxy_amphora] client_cert."""
+
+    @property
+    def services(self) -> tuple[Path, ...]:
+        """All of them, each once."""
+
+
 def findings(
-    source: Store, *, now: datetime.datetime, limits: Limits, passphrase: str | None
+    source: Source, *, now: datetime.datetime, limits: Limits, passphrase: str | None
 ) -> list[Finding]:
     """Look at everything that Octavia's services read.
 
@@ -70,7 +98,10 @@ def findings(
         except ControllerError as exc:
             found.append(Finding(severity=Severity.CRITICAL, subject=str(path), message=str(exc)))
             continue
-        found += [_expiry(path, certificate, now, limits) for certificate in chains[path]]
+        renewed_by = "renew" if path == source.client_bundle else "roll-ca"
+        found += [
+            _expiry(path, certificate, now, limits, renewed_by) for certificate in chains[path]
+        ]
     for path, certificates in chains.items():
         # In a bundle the certificates are not each other's issuers.
         found += [
@@ -112,15 +143,21 @@ def _escaped(label: str) -> str:
 
 
 def _expiry(
-    path: Path, certificate: x509.Certificate, now: datetime.datetime, limits: Limits
+    path: Path,
+    certificate: x509.Certificate,
+    now: datetime.datetime,
+    limits: Limits,
+    renewed_by: str,
 ) -> Finding:
+    """How long a certificate is valid; `renewed_by` is the `amphoractl certs` command."""
     left = certificate.not_valid_after_utc - now
     days = left.days
     severity = Severity.OK
     message = f"valid for {days} days more"
     if certificate.not_valid_before_utc > now:
         severity = Severity.CRITICAL
-        message = f"not valid before {certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        begin = f"{certificate.not_valid_before_utc:%Y-%m-%d %H:%M} UTC"
+        message = f"not valid before {begin}, is the clock of this machine right?"
     elif left <= datetime.timedelta(0):
         severity = Severity.CRITICAL
         message = f"expired on {certificate.not_valid_after_utc:%Y-%m-%d}"
@@ -129,11 +166,8 @@ def _expiry(
     elif days < limits.warning_days:
         severity = Severity.WARNING
     if severity is not Severity.OK:
-        message += (
-            "; make a new one: amphoractl certs renew"
-            if path.name == "client.cert-and-key.pem"
-            else "; roll the authority: amphoractl certs roll-ca"
-        )
+        verb = "make a new one" if renewed_by == "renew" else "roll the authority"
+        message += f"; {verb}: amphoractl certs {renewed_by}"
     name = certificate.subject.rfc4514_string()
     return Finding(
         severity=severity, subject=f"{path.name}: {name}", message=message, days_left=days
@@ -164,7 +198,7 @@ def _weaknesses(certificate: x509.Certificate, *, authority: bool) -> Iterator[s
 
 
 def _relations(
-    source: Store, chains: dict[Path, tuple[x509.Certificate, ...]], passphrase: str | None
+    source: Source, chains: dict[Path, tuple[x509.Certificate, ...]], passphrase: str | None
 ) -> Iterator[Finding]:
     signer = chains.get(source.server_certificate, ())
     server_chain = chains.get(source.server_chain, ())
@@ -212,7 +246,7 @@ def _relations(
     yield from _keys(source, passphrase)
 
 
-def _keys(source: Store, passphrase: str | None) -> Iterator[Finding]:
+def _keys(source: Source, passphrase: str | None) -> Iterator[Finding]:
     pairs: list[tuple[Path, Path, str | None]] = [
         (source.client_bundle, source.client_bundle, None)
     ]
