@@ -9,6 +9,7 @@ import typer
 from amphora_controller import (
     amphora_command,
     certs_command,
+    doctor_command,
     fleet_command,
     setup_command,
     site_command,
@@ -30,6 +31,7 @@ app.command()(site_command.config)
 app.command()(watch_command.watch)
 app.command()(setup_command.setup)
 app.command()(setup_command.teardown)
+app.command()(doctor_command.doctor)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,7 +7,7 @@ doubled or follows a backslash. Known from oslo.config 10.7, which is the judge 
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 from amphora_controller.errors import ControllerError
 
@@ -45,8 +45,22 @@ def parse(text: str, source: str) -> Sections:
     return sections
 
 
+def expanded(value: str, option: Callable[[str], str]) -> str:
+    """A value with every `$$` and backslash before a `$` taken away, and names replaced.
+
+    Args:
+        option: what the name of an option stands for: `name`, or `section.name`.
+    """
+
+    def dollar(found: re.Match[str]) -> str:
+        escaped, bare, braced = found.groups()
+        return "$" if escaped else option(bare or braced)
+
+    return _DOLLAR.sub(dollar, value.replace(r"\$", "$$"))
+
+
 def resolved(name: str, value: str) -> str:
-    """A value with every `$$` and backslash before a `$` taken away.
+    """A value that has no other option in it; see expanded.
 
     Args:
         name: of the option, to be named in errors.
@@ -55,16 +69,13 @@ def resolved(name: str, value: str) -> str:
         ControllerError: it has the value of another option in it.
     """
 
-    def dollar(found: re.Match[str]) -> str:
-        escaped, bare, braced = found.groups()
-        if not escaped:
-            raise ControllerError(
-                f"{name} stands for the value of another option, ${bare or braced}",
-                "a dollar sign itself is written twice",
-            )
-        return "$"
+    def refused(other: str) -> str:
+        raise ControllerError(
+            f"{name} stands for the value of another option, ${other}",
+            "a dollar sign itself is written twice",
+        )
 
-    return _DOLLAR.sub(dollar, value.replace(r"\$", "$$"))
+    return expanded(value, refused)
 
 
 def _statements(text: str, source: str) -> Iterator[tuple[int, str]]:
