@@ -289,6 +289,9 @@ class Documents:
         if dice.random() < 0.3:
             pool["health_monitor"] = {"type": "TCP"}
         if dice.random() < 0.2:
+            # To members; nobody asks whether they speak it.
+            pool["tls"] = {}
+        if dice.random() < 0.2:
             first: Mapping[str, Any] = document["listeners"][0]
             second = {**first, "id": documents.object_id(9), "port": PORTS[1]}
             document["listeners"].append(second)
