@@ -20,6 +20,7 @@ source "$PROJECT_DIR/image/lib/host.sh"
 # shellcheck disable=SC2034  # read by messages.sh
 PROGRAM=test.sh
 FAST=no
+FAILED=no
 OPENSTACK=no
 
 # As in image/lib/host.sh: what is needed|package of Debian and Ubuntu|package of Fedora.
@@ -180,10 +181,18 @@ make_cloud_root() {
         tests/support/openstack/make_root.sh "$CACHE_DIR/openstack-root" "$CACHE_DIR/openstack-root.log"
 }
 
+# run_tests OPTION... DIRECTORY...: tells of a failure at the end, so that other tests still run.
+run_tests() {
+    stage "tests: $*"
+    pytest "$@" || FAILED=yes
+}
+
+# Files of tests side by side; most of their time is waiting.
+readonly SIDE_BY_SIDE=(--numprocesses auto --dist loadfile)
+
 main() {
     parse_options "$@"
     cd "$PROJECT_DIR"
-    local kinds=(tests/unit tests/functional) options=()
     mkdir -p "$CACHE_DIR"
     stage 'tools of the host'
     prepare_tools
@@ -194,17 +203,18 @@ main() {
     if [[ $OPENSTACK == yes ]]; then
         stage 'programs of a cloud'
         make_cloud_root
-        kinds=(tests/openstack)
-    elif [[ $FAST == no ]]; then
+        run_tests tests/openstack
+    elif [[ $FAST == yes ]]; then
+        run_tests "${SIDE_BY_SIDE[@]}" -m 'not slow' tests/unit tests/functional
+    else
         stage 'image'
         build_image
-        kinds+=(tests/conformance tests/container tests/image)
         export AMPHORA_IMAGE=$IMAGE
-    else
-        options=(-m 'not slow')
+        run_tests "${SIDE_BY_SIDE[@]}" tests/unit tests/functional tests/conformance
+        # One virtual machine at a time: without KVM each needs a core.
+        run_tests tests/container tests/image
     fi
-    stage "tests: ${kinds[*]}"
-    pytest "${options[@]}" "${kinds[@]}"
+    [[ $FAILED == no ]] || die 'tests failed; see above'
 }
 
 main "$@"
