@@ -166,6 +166,8 @@ def problems(management: Management, amphora: AmphoraSite) -> Iterator[str]:
         yield "management: amphora_group and controller_group are two groups, with two names"
     if management.network is not None:
         yield from _subnet_problems(management.network.subnets)
+    if amphora.image is not None and amphora.image_owner is not None:
+        yield "amphora.image_owner: the image that setup uploads belongs to keystone.project"
     if amphora.ssh_public_key is not None and amphora.ssh_key is None:
         yield "amphora.ssh_public_key: the keypair needs a name, amphora.ssh_key"
 

@@ -75,9 +75,10 @@ class KeystoneStep:
                 default_project_id=self.context.project_id(),
                 password=keystone.password,
             )
-        elif not found["enabled"]:
+            return
+        if not found["enabled"]:
             yield self._update("enable", "user", found, enabled=True)
-        elif not self._has_password(found):
+        if not self._has_password(found):
             yield self._update("set the password of", "user", found, password=keystone.password)
 
     def _assignment(self) -> Iterator[Change]:

@@ -33,27 +33,21 @@ class NetworkStep:
         yield from groups.changes(self.context)
 
     def removals(self) -> Iterator[Change]:
-        """See Step."""
+        """See Step; nothing while amphorae have ports in the network."""
+        refuse_if_used(self.context)
         yield from groups.removals(self.context)
-        described = self.context.site.management.network
-        if described is None or self.context.project() is None:
-            return
-        for network in _named(self.context, described):
-            if not self.context.is_own(network):
-                continue
+        for network in _own_networks(self.context):
             subnets = list(
                 self.context.cloud.find_all(Service.NETWORK, "/subnets", network_id=network["id"])
             )
-            for subnet in subnets:
-                if self.context.is_own(subnet):
-                    yield self._delete("subnet", subnet)
-            if all(self.context.is_own(subnet) for subnet in subnets):
-                yield self._delete("network", network)
-            else:
+            if not all(self.context.is_own(subnet) for subnet in subnets):
                 raise ControllerError(
-                    f"network {described.name} has subnets that amphoractl did not make",
+                    f"network {network['name']} has subnets that amphoractl did not make",
                     "remove them, or leave the network",
                 )
+            for subnet in subnets:
+                yield self._delete("subnet", subnet)
+            yield self._delete("network", network)
 
     def _network(self, described: NetworkSite) -> Iterator[Change]:
         wanted: dict[str, Any] = {} if described.mtu is None else {"mtu": described.mtu}
@@ -129,6 +123,29 @@ def network_id(context: Context, described: NetworkSite) -> str:
     """Its id; see Context.id_of."""
     found = find_network(context, described)
     return context.id_of(found, f"network {described.name}", NetworkStep.name)
+
+
+def refuse_if_used(context: Context) -> None:
+    """Whether the network that setup made can be removed.
+
+    Raises:
+        ControllerError: amphorae have ports in it.
+    """
+    for network in _own_networks(context):
+        ports = context.cloud.find_all(Service.NETWORK, "/ports", network_id=network["id"])
+        count = sum(port["device_owner"].startswith("compute:") for port in ports)
+        if count:
+            raise ControllerError(
+                f"amphorae still have {count} ports in network {network['name']}",
+                "delete the load balancers first; nothing was removed",
+            )
+
+
+def _own_networks(context: Context) -> list[Found]:
+    described = context.site.management.network
+    if described is None or context.project() is None:
+        return []
+    return [found for found in _named(context, described) if context.is_own(found)]
 
 
 def _named(context: Context, described: NetworkSite) -> Iterator[Found]:

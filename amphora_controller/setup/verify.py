@@ -12,7 +12,7 @@ from amphora_agent.errors import CommandFailed
 from amphora_agent.system import process
 from amphora_controller import octavia_file, text_file
 from amphora_controller.errors import ControllerError
-from amphora_controller.setup import cloud_errors, groups, rules
+from amphora_controller.setup import cloud_errors, groups, network, rules
 from amphora_controller.setup.cloud import Found, Service
 from amphora_controller.setup.config import file_problems, rendered
 from amphora_controller.setup.context import Context
@@ -53,23 +53,7 @@ class VerifyStep:
         Raises:
             ControllerError: amphorae have ports in the management network.
         """
-        described = self.context.site.management.network
-        if described is None or self.context.project() is None:
-            return iter(())
-        networks = self.context.cloud.find_all(
-            Service.NETWORK,
-            "/networks",
-            name=described.name,
-            project_id=self.context.project_id(),
-        )
-        for network in filter(self.context.is_own, networks):
-            ports = self.context.cloud.find_all(Service.NETWORK, "/ports", network_id=network["id"])
-            count = sum(port["device_owner"].startswith("compute:") for port in ports)
-            if count:
-                raise ControllerError(
-                    f"amphorae still have {count} ports in network {described.name}",
-                    "delete the load balancers first; nothing was removed",
-                )
+        network.refuse_if_used(self.context)
         return iter(())
 
     def _found(self, look: Callable[[], Iterator[str]]) -> list[str]:
@@ -83,9 +67,9 @@ class VerifyStep:
 
     def _cloud(self) -> Iterator[str]:
         ids = cloud_ids(self.context)
-        for network in ids.networks:
-            if self.context.cloud.find(Service.NETWORK, f"/networks/{network}") is None:
-                yield f"there is no network {network}"
+        for network_id in ids.networks:
+            if self.context.cloud.find(Service.NETWORK, f"/networks/{network_id}") is None:
+                yield f"there is no network {network_id}"
         for group in ids.security_groups:
             if self.context.cloud.find(Service.NETWORK, f"/security-groups/{group}") is None:
                 yield f"there is no security group {group}"

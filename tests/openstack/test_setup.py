@@ -1,16 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 """amphoractl setup and teardown, with a real cloud: what is made, and what a second run does."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
 from openstack.connection import Connection
 
 from tests.support.openstack.contents import Change, contents, difference
-from tests.support.openstack.operator import HOST, PASSWORD, SECRETS, Operator
+from tests.support.openstack.operator import HOST, PASSWORD, SECRETS, STEPS, Operator
 from tests.support.openstack.registry import identity
 
-STEPS = ("keystone", "certs", "image", "keypair", "flavor", "network", "config", "verify")
 ROLES = {"observer", "global_observer", "member", "quota_admin", "admin"}
 
 
@@ -285,7 +286,7 @@ def test_changed_site_changes_what_is_there(operator: Operator) -> None:
     assert "Neutron cannot change that" in refused.output
 
 
-def test_network_of_ipv6(operator: Operator) -> None:
+def test_network_of_ipv6_and_of_a_provider(operator: Operator) -> None:
     """An IPv6 network has rules of IPv6, and no DHCP unless the site names an address mode."""
     modes = {"plain": None, "router": "slaac", "server": "dhcpv6-stateful"}
     subnets = [
@@ -295,6 +296,7 @@ def test_network_of_ipv6(operator: Operator) -> None:
     operator.change(
         controllers=[{"name": HOST, "management_ip": "2001:db8:1::11"}],
         management__network__subnets=subnets,
+        management__network__provider={"type": "vxlan", "segment": 77},
     )
     made = operator.run("setup", "keystone", "network")
     assert made.status == 0, made.output
@@ -311,8 +313,14 @@ def test_network_of_ipv6(operator: Operator) -> None:
         assert ("ingress", "IPv6", "udp", 5555, 5555, "2001:db8:2::/64") in rules(
             admin, "lb-health-mgr-sec-grp"
         )
+        (network,) = admin.network.networks(name="lb-mgmt-net")
+        assert (network.provider_network_type, network.provider_segmentation_id) == ("vxlan", 77)
     again = operator.run("setup", "network")
     assert again.output.endswith("nothing to do\n")
+    operator.change(management__network__provider__segment=78)
+    refused = operator.run("setup", "network")
+    assert refused.status == 3
+    assert "provider:segmentation_id 77, and the site says 78: Neutron cannot" in refused.output
 
 
 def test_network_that_is_there_is_used_by_its_id(operator: Operator) -> None:
@@ -340,3 +348,55 @@ def test_network_that_is_there_is_used_by_its_id(operator: Operator) -> None:
         with operator.cloud.connection(operator.cloud.name) as admin:
             admin.network.delete_network(network.id)
             admin.compute.delete_flavor(flavor.id)
+
+
+def test_project_is_made_and_goes_when_nobody_else_is_in_it(operator: Operator) -> None:
+    """A project that setup made is removed again, but not while others have roles in it."""
+    operator.change(keystone__project="octavia-own")
+    assert "create project octavia-own" in operator.run("setup", "keystone").output
+    with operator.cloud.connection(operator.cloud.name) as admin:
+        project = identity(admin).find_project("octavia-own", ignore_missing=False).id
+        admin.grant_role("member", user=operator.cloud.unprivileged, project=project)
+        used = operator.run("teardown", "keystone", "--yes")
+        assert (used.status, "delete project" in used.output) == (0, False)
+        admin.revoke_role("member", user=operator.cloud.unprivileged, project=project)
+    assert "delete project octavia-own" in operator.run("teardown", "keystone", "--yes").output
+
+
+def test_disabled_user_is_mended_in_one_run(operator: Operator) -> None:
+    """A user that was disabled, and whose password was changed by hand, is right after one run."""
+    assert operator.run("setup", "keystone").status == 0
+    with operator.cloud.connection(operator.cloud.name) as admin:
+        user = identity(admin).find_user("octavia", ignore_missing=False).id
+        identity(admin).update_user(user, is_enabled=False, password="by hand")
+    mended = operator.run("setup", "keystone")
+    assert "enable user octavia\n  set the password of user octavia\n" in mended.output
+    assert operator.run("setup", "keystone").output.endswith("nothing to do\n")
+
+
+@pytest.mark.parametrize(("status", "is_well"), [(200, True), (500, False)])
+def test_verify_asks_the_api(operator: Operator, status: int, is_well: bool) -> None:
+    """An API that answers is right, one that answers with an error is named with its status."""
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with operator.cloud.namespace.entered():
+        server = HTTPServer(("127.0.0.1", 0), Api)
+    url = f"http://127.0.0.1:{server.server_port}"
+    operator.change(endpoints__public=url)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        made = operator.run("setup")
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+    assert made.status == (0 if is_well else 3), made.output
+    assert (f"{url} answers with status 500" in made.output) != is_well

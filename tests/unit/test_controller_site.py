@@ -110,6 +110,10 @@ def loaded(directory: Path, **changes: Any) -> site.Site:
         (described(cidr="192.0.2.0/24", address_mode="slaac"), "only IPv6 has one"),
         (described({"cidr": "192.0.2.0/24"}, cidr="198.51.100.0/24"), "two have the name lb-mgmt"),
         ({"management__controller_group": "lb-mgmt-sec-grp"}, "two groups, with two names"),
+        (
+            {"amphora__image": {"file": "x"}, "amphora__image_owner": "y"},
+            "amphora.image_owner: the",
+        ),
         ({"amphora__ssh_public_key": "/x.pub"}, "the keypair needs a name"),
         ({"certificates__root_days": 100}, "root_days >= intermediate_days >= controller_days"),
         ({"name": "a b"}, "name: Expected `str` matching"),
@@ -333,3 +337,15 @@ def test_step_that_is_not_there_is_named_with_those_there_are(
     shown = capsys.readouterr().err
     assert "there is no step netwrok" in shown
     assert "keystone, certs, image" in shown
+
+
+def test_config_needs_ids_in_the_site(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the site says what to make, config names the command that knows its ids."""
+    path = tmp_path / "site.yaml"
+    path.write_text(yaml.safe_dump(document(**described(cidr="192.0.2.0/24"))))
+    arguments = ["config", "-s", str(path), "--controller", "ctl1", "-o", str(tmp_path / "conf")]
+    assert cli.main(arguments) == 3
+    shown = capsys.readouterr().err
+    assert "the site has no ids in management.networks" in shown
+    assert "amphoractl setup config" in shown
+    assert not (tmp_path / "conf").exists()

@@ -7,7 +7,7 @@ import os
 import secrets
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,6 +21,8 @@ from tests.support.openstack import service
 from tests.support.openstack.cloud import Cloud
 
 HOST = "ctl1"
+# The steps that a cloud without agents, and a host without Octavia, can be asked for.
+STEPS = ("keystone", "certs", "image", "keypair", "flavor", "network", "config", "verify")
 # Every one of them is a secret that nothing may print.
 PASSWORD = "pass@word:/$x'9"
 PASSPHRASE = "pass-of-the-authority"
@@ -48,7 +50,7 @@ class Operator:
 
     Attributes:
         directory: has the site's file and the host's own files.
-        steps: those that may have made something; "" stands for all.
+        steps: those that may have made something.
     """
 
     cloud: Cloud
@@ -95,8 +97,12 @@ class Operator:
         self.site.write_text(yaml.safe_dump(document))
 
     def run(self, command: str, *argv: str, user: str | None = None) -> Ran:
-        """amphoractl in this process, as the administrator or another entry of clouds.yaml."""
-        self._note(argv)
+        """amphoractl in this process, as the administrator or another entry of clouds.yaml.
+
+        Args:
+            argv: options, and steps: STEPS where none is named.
+        """
+        argv = self._with_steps(argv)
         output = io.StringIO()
         with (
             self.cloud.namespace.entered(),
@@ -108,8 +114,8 @@ class Operator:
         return Ran(status=status, output=output.getvalue())
 
     def start(self, command: str, *argv: str) -> "subprocess.Popen[str]":
-        """amphoractl in a process of its own, which can be killed."""
-        self._note(argv)
+        """amphoractl in a process of its own, which can be killed; see run."""
+        argv = self._with_steps(argv)
         return subprocess.Popen(
             self.cloud.namespace.command(
                 *(sys.executable, "-m", "amphora_controller", command),
@@ -121,8 +127,10 @@ class Operator:
             env={**os.environ, **self._environment()},
         )
 
-    def _note(self, argv: Sequence[str]) -> None:
-        self.steps.update([word for word in argv if not word.startswith("-")] or [""])
+    def _with_steps(self, argv: tuple[str, ...]) -> tuple[str, ...]:
+        named = [word for word in argv if not word.startswith("-")]
+        self.steps.update(named or STEPS)
+        return argv if named else (*argv, *STEPS)
 
     def _options(self, user: str | None) -> tuple[str, ...]:
         return (
@@ -148,8 +156,7 @@ def operator(cloud: Cloud, directory: Path) -> Iterator[Operator]:
     made.site.write_text(yaml.safe_dump(_document(made, key)))
     yield made
     if made.steps:
-        steps = made.steps if "" not in made.steps else ()
-        left = made.run("teardown", "--yes", "--certificates", *steps)
+        left = made.run("teardown", "--yes", "--certificates", *made.steps)
         assert left.status == 0, left.output
 
 
