@@ -74,7 +74,7 @@ def summary(outcomes: Sequence[Outcome]) -> list[str]:
     states = {outcome.state for outcome in outcomes}
     if states <= {State.SAME}:
         lines.append("nothing to do")
-    elif states & {State.FAILED, State.INTERRUPTED} and State.PENDING not in states:
+    elif states & {State.INTERRUPTED, State.NOT_REACHED}:
         lines.append("run it again: it goes on where it stopped")
     return lines
 

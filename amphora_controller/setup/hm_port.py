@@ -18,7 +18,6 @@ from amphora_controller.setup.steps import Change
 from amphora_controller.site_host import HostSite
 from amphora_controller.units import SystemdUnits, Units
 
-_DEVICE_OWNER = "Octavia:health-mgr"
 # What a dry run shows for the MTU of a network that is not there yet.
 _USUAL_MTU = 1500
 
@@ -105,7 +104,7 @@ class HmPortStep:
         management = self.context.site.management
         wanted: dict[str, Any] = {
             "binding:host_id": self._neutron_host(),
-            "device_owner": _DEVICE_OWNER,
+            "device_owner": network.CONTROLLER_PORT_OWNER,
             "fixed_ips": [{"subnet_id": subnet.id, "ip_address": self._address}],
             "security_groups": [groups.group_id(self.context, management.controller_group)],
         }

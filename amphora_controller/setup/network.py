@@ -12,6 +12,9 @@ from amphora_controller.setup.context import Context
 from amphora_controller.setup.steps import Change
 from amphora_controller.site_cloud import NetworkSite, SubnetSite
 
+# Device owner of the ports by which controllers are in the network.
+CONTROLLER_PORT_OWNER = "Octavia:health-mgr"
+
 # Neutron changes these of a subnet that is there; the others are for good.
 _CHANGEABLE = frozenset({"allocation_pools", "enable_dhcp", "gateway_ip"})
 
@@ -33,8 +36,9 @@ class NetworkStep:
         yield from groups.changes(self.context)
 
     def removals(self) -> Iterator[Change]:
-        """See Step; nothing while amphorae have ports in the network."""
+        """See Step; nothing while amphorae or controllers have ports in the network."""
         refuse_if_used(self.context)
+        _refuse_while_controllers(self.context)
         yield from groups.removals(self.context)
         for network in _own_networks(self.context):
             subnets = list(
@@ -126,19 +130,33 @@ def network_id(context: Context, described: NetworkSite) -> str:
 
 
 def refuse_if_used(context: Context) -> None:
-    """Whether the network that setup made can be removed.
+    """Whether load balancers still use the network that setup made.
 
     Raises:
         ControllerError: amphorae have ports in it.
     """
     for network in _own_networks(context):
-        ports = context.cloud.find_all(Service.NETWORK, "/ports", network_id=network["id"])
-        count = sum(port["device_owner"].startswith("compute:") for port in ports)
+        count = len(_ports(context, network, "compute:"))
         if count:
             raise ControllerError(
-                f"amphorae still have {count} ports in network {network['name']}",
+                f"{count} ports of amphorae are in network {network['name']}",
                 "delete the load balancers first; nothing was removed",
             )
+
+
+def _refuse_while_controllers(context: Context) -> None:
+    """Their ports go in a step of their own, this one's before the network in a teardown."""
+    for network in _own_networks(context):
+        for port in _ports(context, network, CONTROLLER_PORT_OWNER):
+            raise ControllerError(
+                f"port {port['name']} of a controller is in network {network['name']}",
+                "amphoractl teardown hm-port on that controller first",
+            )
+
+
+def _ports(context: Context, network: Found, owner: str) -> list[Found]:
+    ports = context.cloud.find_all(Service.NETWORK, "/ports", network_id=network["id"])
+    return [port for port in ports if port["device_owner"].startswith(owner)]
 
 
 def _own_networks(context: Context) -> list[Found]:

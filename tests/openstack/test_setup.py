@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """amphoractl setup and teardown, with a real cloud: what is made, and what a second run does."""
 
-import threading
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -372,31 +370,3 @@ def test_disabled_user_is_mended_in_one_run(operator: Operator) -> None:
     mended = operator.run("setup", "keystone")
     assert "enable user octavia\n  set the password of user octavia\n" in mended.output
     assert operator.run("setup", "keystone").output.endswith("nothing to do\n")
-
-
-@pytest.mark.parametrize(("status", "is_well"), [(200, True), (500, False)])
-def test_verify_asks_the_api(operator: Operator, status: int, is_well: bool) -> None:
-    """An API that answers is right, one that answers with an error is named with its status."""
-
-    class Api(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(status)
-            self.end_headers()
-
-        def log_message(self, format: str, *args: object) -> None:
-            """Nothing."""
-
-    with operator.cloud.namespace.entered():
-        server = HTTPServer(("127.0.0.1", 0), Api)
-    url = f"http://127.0.0.1:{server.server_port}"
-    operator.change(endpoints__public=url)
-    serving = threading.Thread(target=server.serve_forever)
-    serving.start()
-    try:
-        made = operator.run("setup")
-    finally:
-        server.shutdown()
-        serving.join()
-        server.server_close()
-    assert made.status == (0 if is_well else 3), made.output
-    assert (f"{url} answers with status 500" in made.output) != is_well

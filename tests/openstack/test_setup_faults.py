@@ -2,7 +2,9 @@
 """amphoractl setup where the cloud refuses, where others were first, and where it is cut off."""
 
 import signal
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 import yaml
@@ -253,16 +255,53 @@ def test_unwritable_path_is_told(operator: Operator) -> None:
     assert operator.run("setup").status == 0
 
 
-def test_teardown_waits_for_load_balancers(operator: Operator) -> None:
-    """While an amphora has a port in the network nothing is removed; without it all is."""
+@pytest.mark.parametrize(
+    ("owner", "steps", "words"),
+    [
+        ("compute:nova", (), "1 ports of amphorae are in network lb-mgmt-net"),
+        ("Octavia:health-mgr", ("network",), "port of-ctl2 of a controller is in network"),
+    ],
+)
+def test_teardown_waits_for_ports(
+    operator: Operator, owner: str, steps: tuple[str, ...], words: str
+) -> None:
+    """While an amphora or a controller has a port there nothing is removed; then all is."""
     assert operator.run("setup", "keystone", "network").status == 0
     with operator.cloud.connection(operator.cloud.name) as admin:
         (network,) = admin.network.networks(name="lb-mgmt-net")
-        port = admin.network.create_port(network_id=network.id, device_owner="compute:nova")
+        port = admin.network.create_port(network_id=network.id, device_owner=owner, name="of-ctl2")
         before = contents(operator.cloud)
-        refused = operator.run("teardown", "--yes")
+        refused = operator.run("teardown", "--yes", *steps)
         assert refused.status == 3
-        assert "amphorae still have 1 ports in network lb-mgmt-net" in refused.output
+        assert words in refused.output
         assert difference(before, contents(operator.cloud)) == {}
         admin.network.delete_port(port)
-    assert operator.run("teardown", "--yes").status == 0
+    assert operator.run("teardown", "--yes", "network", "keystone").status == 0
+
+
+@pytest.mark.parametrize(("status", "is_well"), [(200, True), (500, False)])
+def test_verify_asks_the_api(operator: Operator, status: int, is_well: bool) -> None:
+    """An API that answers is right, one that answers with an error is named with its status."""
+
+    class Api(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            """Nothing."""
+
+    with operator.cloud.namespace.entered():
+        server = HTTPServer(("127.0.0.1", 0), Api)
+    url = f"http://127.0.0.1:{server.server_port}"
+    operator.change(endpoints__public=url)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    try:
+        made = operator.run("setup")
+    finally:
+        server.shutdown()
+        serving.join()
+        server.server_close()
+    assert made.status == (0 if is_well else 3), made.output
+    assert (f"{url} answers with status 500" in made.output) != is_well
