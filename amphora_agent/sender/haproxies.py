@@ -25,8 +25,9 @@ _SHARE_OF_WORKERS = 0.8
 _SHORT_WAIT_S = 0.05
 # An old worker's traffic is worth less waiting: it is asked again the next time.
 _OLD_WORKER_TIMEOUT_S = 0.5
-# haproxy closes a connection on which nothing was asked for two periods and this.
-_IDLE_SPARE_S = 10.0
+# haproxy closes a connection on which nothing was asked for two periods and this. Longer than a
+# worker hangs before the controller replaces the amphora: its own clock goes on meanwhile.
+_IDLE_SPARE_S = 300.0
 
 
 class Haproxies:
