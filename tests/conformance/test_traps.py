@@ -307,7 +307,7 @@ def test_trap_15_md5_is_over_raw_bytes(target: Target, content: bytes) -> None:
 
 
 @pytest.mark.usefixtures("no_lb")
-@pytest.mark.parametrize("name", [f"{'0f' * 20}.pem", f"{uuid.uuid4()}.pem"])
+@pytest.mark.parametrize("name", [f"{'0f' * 20}.pem", f"{uuid.uuid4()}.pem"], ids=["sha1", "uuid"])
 def test_trap_16_names_of_certificates_and_lists(target: Target, name: str) -> None:
     """A SHA-1 and a UUID are both names, over the same route."""
     path = f"/1.0/loadbalancer/{LB}/certificates/{name}"

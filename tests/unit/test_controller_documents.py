@@ -145,6 +145,7 @@ def test_bundle_gives_its_texts() -> None:
 @pytest.mark.parametrize(
     "damaged",
     [b"", b"no gzip", packed("amphora/x.txt", b"x" * 5000)[:60], gzip.compress(b"no tar" * 200)],
+    ids=["empty", "no gzip", "cut short", "no tar"],
 )
 def test_damaged_bundle_is_told(damaged: bytes) -> None:
     """What is no bundle, or half of one, ends with a message."""
