@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from keystoneauth1 import exceptions as auth
-from keystoneauth1.identity import v3
+from keystoneauth1.identity import Password
 from keystoneauth1.session import Session
 
 from amphora_controller.errors import ControllerError
@@ -144,11 +144,10 @@ class KeystoneStep:
     def _has_password(self, user: Found) -> bool:
         """Whether the user can log in as the site says; the only way to find out."""
         session = self.context.cloud.connection.session
-        plugin = v3.Password(
+        plugin = Password(
             self.context.cloud.auth_url,
             user_id=user["id"],
             password=self.context.site.keystone.password,
-            unscoped=True,
         )
         try:
             Session(auth=plugin, verify=session.verify, cert=session.cert).get_token()

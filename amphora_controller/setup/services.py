@@ -43,13 +43,13 @@ class ServicesStep:
         if not self._conf.exists():
             raise ControllerError(f"there is no {self._conf}", "amphoractl setup config writes it")
         yield from self._migration(services)
-        for unit in _unit_names(services):
+        for unit in unit_names(services):
             yield from self._unit(unit, self._existing(unit))
 
     def removals(self) -> Iterator[Change]:
         """See Step; units and tables stay, since packages and migrations made them."""
         services = self.context.site.services
-        for unit in reversed(_unit_names(services) if services else []):
+        for unit in reversed(unit_names(services) if services else []):
             state = self.units.state(unit)
             if state.is_there and state.is_active:
                 yield Change(
@@ -142,7 +142,8 @@ class ServicesStep:
         self.units.restart(unit)
 
 
-def _unit_names(services: ServicesSite) -> list[str]:
+def unit_names(services: ServicesSite) -> list[str]:
+    """The site's units, as systemd calls them."""
     return [name if "." in name else f"{name}.service" for name in services.units]
 
 

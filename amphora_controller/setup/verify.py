@@ -1,15 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Whether all is there and fits together; nothing is changed."""
 
-import shutil
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from http import HTTPStatus
 from pathlib import Path
 
 from keystoneauth1.exceptions import ConnectionError as Unreachable
 
-from amphora_agent.errors import CommandFailed
-from amphora_agent.system import process
 from amphora_controller import octavia_file, text_file
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup import cloud_errors, groups, network, rules
@@ -17,10 +16,12 @@ from amphora_controller.setup.cloud import Found, Service
 from amphora_controller.setup.config import file_problems, rendered
 from amphora_controller.setup.context import Context
 from amphora_controller.setup.ids import cloud_ids
+from amphora_controller.setup.services import unit_names
 from amphora_controller.setup.steps import Change
+from amphora_controller.units import SystemdUnits, Units
 
-_API_UNIT = "octavia-api.service"
-_DEADLINE_S = 10
+_ANSWER_S = 10.0
+_PAUSE_S = 0.5
 _ACTIVE = "active"
 
 
@@ -29,10 +30,15 @@ class VerifyStep:
     """What can be asked: image, flavor, network, groups, octavia.conf, files, the API.
 
     Before a teardown: whether load balancers still use what would be removed.
+
+    Attributes:
+        start_s: for so many seconds a service that was just started may not answer.
     """
 
     context: Context
-    name = "verify"
+    units: Units = field(default_factory=SystemdUnits)
+    start_s: float = 30.0
+    name: str = field(default="verify", init=False)
 
     def changes(self) -> Iterator[Change]:
         """Nothing; every problem there is makes one error.
@@ -119,38 +125,49 @@ class VerifyStep:
         if url is None:
             yield "the catalogue has no public endpoint of type load-balancer"
             return
-        try:
-            answer = self.context.cloud.connection.session.get(
-                url, authenticated=False, raise_exc=False, timeout=_DEADLINE_S
-            )
-        except Unreachable as exc:
-            if _runs(_API_UNIT):
-                yield f"{_API_UNIT} runs, but {url} does not answer: {type(exc).__name__}"
-            return
-        if not answer.ok:
-            yield f"{url} answers with status {answer.status_code}; look at Octavia's log"
+        status = self._status(url)
+        if status is None:
+            for unit in filter(self._runs, self._api_units()):
+                yield f"{unit} runs, but {url} does not answer; look at its log"
+        elif status >= HTTPStatus.BAD_REQUEST:
+            yield f"{url} answers with status {status}; look at Octavia's log"
+
+    def _status(self, url: str) -> int | None:
+        """Of an answer; None where there is none. A service that runs has some time to begin."""
+        session = self.context.cloud.connection.session
+        given_up = time.monotonic() + self.start_s
+        while True:
+            try:
+                answer = session.get(url, authenticated=False, raise_exc=False, timeout=_ANSWER_S)
+            except Unreachable:
+                if time.monotonic() > given_up or not any(map(self._runs, self._api_units())):
+                    return None
+                time.sleep(_PAUSE_S)
+            else:
+                return int(answer.status_code)
 
     def _public_url(self) -> str | None:
+        region = self.context.site.keystone.region or self.context.cloud.region
+        query = {} if region is None else {"region_id": region}
         services = self.context.cloud.find_all(Service.IDENTITY, "/services", type="load-balancer")
         for service in services:
             for endpoint in self.context.cloud.find_all(
-                Service.IDENTITY, "/endpoints", service_id=service["id"], interface="public"
+                Service.IDENTITY,
+                "/endpoints",
+                service_id=service["id"],
+                interface="public",
+                **query,
             ):
                 return str(endpoint["url"])
         return None
 
+    def _api_units(self) -> list[str]:
+        services = self.context.site.services
+        return [unit for unit in unit_names(services) if "api" in unit] if services else []
+
+    def _runs(self, unit: str) -> bool:
+        return self.units.state(unit).is_active
+
 
 def _shown(rule: Found) -> str:
     return str(rules.told(rule) or rule["id"])
-
-
-def _runs(unit: str) -> bool:
-    if shutil.which("systemctl") is None:
-        return False
-    try:
-        done = process.run(
-            ["systemctl", "--quiet", "is-active", unit], timeout_s=_DEADLINE_S, check=False
-        )
-    except CommandFailed:
-        return False
-    return done.returncode == 0

@@ -7,12 +7,10 @@ import secrets
 import pytest
 from openstack.connection import Connection
 
-from amphora_controller import site
 from amphora_controller.setup import engine
 from amphora_controller.setup.cloud import Cloud, Found, Request
-from amphora_controller.setup.context import Context
 from amphora_controller.setup.image import ImageStep
-from tests.support.openstack.operator import HOST, Operator
+from tests.support.openstack.operator import Operator
 
 # Takes Glance long enough to be met in the middle.
 _LARGE_BYTES = 400 << 20
@@ -84,20 +82,12 @@ class Meddler(Cloud):
 
 @pytest.mark.parametrize(("kind", "is_taken"), [(Cloud, True), (Meddler, False)])
 def test_image_with_another_content_gets_no_tag(
-    operator: Operator, kind: type[Cloud], is_taken: bool, monkeypatch: pytest.MonkeyPatch
+    operator: Operator, kind: type[Cloud], is_taken: bool
 ) -> None:
     """An image whose digest is not that of the file is removed again, and the run fails."""
-    monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(operator.cloud.clouds_yaml))
     operator.steps.add("image")
-    with operator.cloud.namespace.entered():
-        step = ImageStep(
-            Context(
-                site=site.load(operator.site),
-                source="site.yaml",
-                host=HOST,
-                cloud=kind(operator.cloud.name),
-            )
-        )
+    with operator.context(kind) as context:
+        step = ImageStep(context)
         outcomes = engine.run([step], lambda step: step.changes(), dry_run=False, say=print)
     (outcome,) = outcomes
     assert (outcome.error is None) == is_taken

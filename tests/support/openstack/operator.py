@@ -16,7 +16,9 @@ from unittest import mock
 
 import yaml
 
-from amphora_controller import cli
+from amphora_controller import cli, site
+from amphora_controller.setup import cloud as door
+from amphora_controller.setup.context import Context
 from tests.support.openstack import service
 from tests.support.openstack.cloud import Cloud
 
@@ -126,6 +128,33 @@ class Operator:
             text=True,
             env={**os.environ, **self._environment()},
         )
+
+    @contextmanager
+    def entry(self, name: str, *, auth: Mapping[str, str], **fields: str) -> Iterator[str]:
+        """One more entry of clouds.yaml: the administrator's, with changes."""
+        before = self.cloud.clouds_yaml.read_text()
+        entries = yaml.safe_load(before)
+        admin = entries["clouds"][self.cloud.name]
+        entries["clouds"][name] = {**admin, **fields, "auth": {**admin["auth"], **auth}}
+        self.cloud.clouds_yaml.write_text(yaml.safe_dump(entries))
+        try:
+            yield name
+        finally:
+            self.cloud.clouds_yaml.write_text(before)
+
+    @contextmanager
+    def context(self, door: type[door.Cloud] = door.Cloud) -> Iterator[Context]:
+        """What steps get, with the calling thread inside the cloud's namespace."""
+        with (
+            self.cloud.namespace.entered(),
+            mock.patch.dict(os.environ, self._environment()),
+        ):
+            yield Context(
+                site=site.load(self.site),
+                source=self.site.name,
+                host=HOST,
+                cloud=door(self.cloud.name),
+            )
 
     def _with_steps(self, argv: tuple[str, ...]) -> tuple[str, ...]:
         named = [word for word in argv if not word.startswith("-")]
