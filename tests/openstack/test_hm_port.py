@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """The step hm-port, with the real Neutron and real bridges.
 
-The controller's network is that of the cloud. No agent of Neutron runs, so that the port stays
-down; tests/functional/test_host_interface.py has the traffic.
+The controller's network is that of the cloud. No agent of Neutron runs, so that nothing passes;
+tests/functional/test_host_interface.py has the traffic.
 """
 
 import json
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -221,6 +222,44 @@ def test_foreign_port_of_the_name_is_not_touched(controller: Controller) -> None
             apply(controller.step())
         remove(controller.step())
         admin.network.delete_port(other, ignore_missing=False)
+
+
+@contextmanager
+def agent(cloud: Cloud, host: str) -> Iterator[None]:
+    """An Open vSwitch agent of Neutron that was seen on a host just now."""
+    found = json.dumps({"tunnel_types": ["vxlan"], "tunneling_ip": "127.0.0.1"})
+    cloud.machine.run(
+        "mariadb",
+        "neutron",
+        stdin="INSERT INTO agents (id, agent_type, `binary`, topic, host, admin_state_up,"
+        " created_at, started_at, heartbeat_timestamp, configurations, `load`, resources_synced)"
+        " VALUES"
+        f" (UUID(), 'Open vSwitch agent', 'neutron-openvswitch-agent', 'N/A', '{host}', 1,"
+        f" UTC_TIMESTAMP(), UTC_TIMESTAMP(), UTC_TIMESTAMP(), '{found}', 0, 1);",
+    )
+    try:
+        yield
+    finally:
+        cloud.machine.run("mariadb", "neutron", stdin=f"DELETE FROM agents WHERE host = '{host}';")
+
+
+def test_port_is_bound_to_the_agent_of_this_host(controller: Controller) -> None:
+    """Where Neutron's agent calls the host by a name with a domain, the port is bound by that."""
+    with agent(controller.cloud, "other"), agent(controller.cloud, "ctl1.example.org"):
+        apply(controller.step())
+        assert apply(controller.step()) == []
+        (port,) = controller.ports(name=PORT)
+        assert (port["binding_host_id"], port["binding_vif_type"]) == ("ctl1.example.org", "ovs")
+
+
+def test_host_without_an_agent_is_refused(controller: Controller) -> None:
+    """Where agents run on other hosts alone, the error names these, and no port is made."""
+    with (
+        agent(controller.cloud, "ctl10"),
+        pytest.raises(ControllerError, match=r"no agent of Neutron runs on ctl1; .* ctl10"),
+    ):
+        apply(controller.step())
+    assert controller.ports(name=PORT) == []
 
 
 def test_address_outside_is_refused(controller: Controller) -> None:
