@@ -92,6 +92,10 @@ def test_udp_listener_has_metrics(
     after = settled()
     for key, grown in keys:
         assert after[key] - before[key] == grown
+    for suffix, grown in (("sessions_total", 4), ("bytes_in_total", 124), ("bytes_out_total", 124)):
+        ours = [(f"octavia_member_{suffix}", str(member.id)) for member in udp.pool.members]
+        assert sum(after[key] - before[key] for key in ours) == grown
+        assert all(after[key] > before[key] for key in ours)
     for member in udp.pool.members:
         assert after["octavia_member_weight", str(member.id)] == member.weight
     # haproxy's own stand beside.
