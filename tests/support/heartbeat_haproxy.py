@@ -196,6 +196,30 @@ class StartHaproxy(Protocol):
     ) -> Haproxy: ...
 
 
+@contextmanager
+def hung(process_id: int) -> Iterator[None]:
+    """A process does nothing, from the first moment on, until the end of this."""
+    os.kill(process_id, signal.SIGSTOP)
+    try:
+        # Each thread stops by itself.
+        threads = list(Path(f"/proc/{process_id}/task").glob("*/stat"))
+        waiting.until(
+            f"process {process_id} to stop",
+            lambda: all(_state(path) == "T" for path in threads) or None,
+            deadline_s=DEADLINE_S,
+            every_s=0.01,
+        )
+        yield
+    finally:
+        with suppress(ProcessLookupError):
+            os.kill(process_id, signal.SIGCONT)
+
+
+def _state(path: Path) -> str:
+    """Of a process or thread, by its stat file (proc(5))."""
+    return path.read_text().rpartition(") ")[2][:1]
+
+
 def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -6,13 +6,12 @@ systemd (its notify socket), never by a clock.
 """
 
 import os
-import signal
 import socket
 from contextlib import ExitStack
 from typing import Any
 
 from tests.support import waiting
-from tests.support.heartbeat_haproxy import StartHaproxy
+from tests.support.heartbeat_haproxy import StartHaproxy, hung
 from tests.support.heartbeat_lab import (
     AMPHORA_ID,
     DEADLINE_S,
@@ -97,20 +96,17 @@ def test_hung_haproxy_holds_up_neither_heartbeats_nor_other_load_balancers(
 ) -> None:
     """A stopped worker is not reported, its neighbour is, and it comes back when it answers."""
     listener, entry = manager
-    hung, fine = start_haproxy(1), start_haproxy(2)
-    worker = hung.await_worker()
+    stopped, fine = start_haproxy(1), start_haproxy(2)
+    worker = stopped.await_worker()
     amphora.configure([entry], interval="0.4")
-    os.kill(worker, signal.SIGSTOP)
-    try:
+    with hung(worker):
         amphora.start()
-        amphora.await_journal(f"load balancer {hung.lb_id} is not reported")
+        amphora.await_journal(f"load balancer {stopped.lb_id} is not reported")
         last = octavia.message(listener.next(deadline_s=DEADLINE_S).payload)
         assert list(last["listeners"]) == [fine.listener]
-    finally:
-        os.kill(worker, signal.SIGCONT)
-    amphora.await_journal(f"load balancer {hung.lb_id} is reported again")
+    amphora.await_journal(f"load balancer {stopped.lb_id} is reported again")
     last = octavia.message(listener.next(deadline_s=DEADLINE_S).payload)
-    assert sorted(last["listeners"]) == [hung.listener, fine.listener]
+    assert sorted(last["listeners"]) == [stopped.listener, fine.listener]
 
 
 def test_stopped_load_balancer_is_not_reported_and_stops_nothing(

@@ -3,7 +3,6 @@
 
 import os
 import re
-import signal
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +14,7 @@ from amphora_agent.errors import AgentError
 from amphora_agent.system.conversation import Conversation, readable
 from amphora_agent.system.haproxy_socket import ANSWER_MAX_BYTES
 from tests.support import waiting
-from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy
+from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy, hung
 from tests.support.heartbeat_lab import DEADLINE_S, LISTENER, Amphora
 
 INFO, STAT = "show info", "show stat -1 1 -1"
@@ -94,16 +93,13 @@ def test_late_answer_is_passed_over(haproxy: Haproxy, path: Path) -> None:
     with conversation(path) as talk:
         talk.ask(INFO)
         answers(talk)
-        os.kill(worker, signal.SIGSTOP)
-        try:
+        with hung(worker):
             talk.ask(INFO, STAT)
             assert readable([talk.fileno()], timeout_s=0.2) == []
             assert talk.receive() is None
             behind = [talk.is_behind]
             talk.ask(STAT)
             behind.append(talk.is_behind)
-        finally:
-            os.kill(worker, signal.SIGCONT)
         [stat] = answers(talk)
         behind.append(talk.is_behind)
         assert stat.startswith("# pxname,")

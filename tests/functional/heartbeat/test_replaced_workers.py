@@ -1,13 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a worker counted that a reload has replaced, also when it does not answer meanwhile."""
 
-import os
-import signal
 import socket
 from contextlib import ExitStack
 
 from tests.support import waiting
-from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy
+from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy, hung
 from tests.support.heartbeat_lab import DEADLINE_S, Amphora, Opener
 from tests.support.heartbeat_load import Sums, Told
 from tests.support.heartbeats import Listener
@@ -49,8 +47,7 @@ def test_hung_worker_that_is_replaced_is_read_when_it_goes_on(
         old = haproxy.await_worker()
         first = OpenConnection(haproxy, member, 1234)
         stack.callback(first.close)
-        os.kill(old, signal.SIGSTOP)
-        try:
+        with hung(old):
             first.close()
             # Whoever gives up does so with the old worker alone, or beside the new one.
             told.wait(2)
@@ -58,8 +55,6 @@ def test_hung_worker_that_is_replaced_is_read_when_it_goes_on(
             told.wait(3)
             # The control: none of its bytes has been told by now.
             assert (told.of(haproxy).rx, told.of(haproxy).tx) == (0, 0)
-        finally:
-            os.kill(old, signal.SIGCONT)
         told.wait(3)
         second = OpenConnection(haproxy, member, 500)
         second.close()
