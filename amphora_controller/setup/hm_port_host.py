@@ -19,8 +19,6 @@ from amphora_controller.site_host import Plug
 from amphora_controller.units import Units
 
 _MODE = 0o644
-# Neutron's agent looks for new interfaces every two seconds.
-_AGENT_DEADLINE_S = 15.0
 _POLL_S = 0.5
 
 
@@ -48,6 +46,8 @@ class HostHalf:
 
     Attributes:
         is_known: the Neutron port is there; if not, this is a dry run, and ids are placeholders.
+        agent_deadline_s: for Neutron's Linux bridge agent, which looks for new interfaces every
+            two seconds, to make its bridge.
     """
 
     wanted: HostInterface
@@ -55,6 +55,7 @@ class HostHalf:
     place: Place
     units: Units
     is_known: bool = True
+    agent_deadline_s: float = 15.0
 
     def check(self) -> None:
         """See that nothing is in the way.
@@ -215,7 +216,7 @@ class HostHalf:
         """
         if self.wanted.plug is not Plug.LINUXBRIDGE:
             raise failure
-        deadline = time.monotonic() + _AGENT_DEADLINE_S
+        deadline = time.monotonic() + self.agent_deadline_s
         while not self.units.state(UNIT).is_active:
             if time.monotonic() > deadline:
                 if self.wanted.bridge in system.links():

@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import json
 import socket
+import struct
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ from amphora_controller.hostnet.interface import (
 )
 from amphora_controller.setup.hm_port_host import HostHalf, Place
 from amphora_controller.site_host import Plug
-from tests.support import need
+from tests.support import need, waiting
 from tests.support.netns import Namespace, namespace, run
 from tests.support.openvswitch import BRIDGE, OpenVSwitch, open_vswitch
 from tests.support.units import FileUnits
@@ -150,6 +151,20 @@ class Host:
         argv = ("ping", "-c1", "-W5", str(CONTROLLER[version].ip))
         run(*self.amphora.command(*argv))
 
+    def default_routes(self) -> str:
+        """Those of IPv6."""
+        return run("ip", "-netns", self.namespace.name, "-6", "route", "show", "default")
+
+    def advertise_router(self) -> None:
+        """Have the amphora say that it is a router for half an hour (RFC 4861, 4.2)."""
+        advertisement = struct.pack("!BBHBBHII", 134, 0, 0, 64, 0, 1800, 0, 0)
+        with (
+            self.amphora.entered(),
+            socket.socket(socket.AF_INET6, socket.SOCK_RAW, socket.IPPROTO_ICMPV6) as raw,
+        ):
+            raw.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 255)
+            raw.sendto(advertisement, ("ff02::1", 0, 0, socket.if_nametoindex("nic")))
+
     def _done(self, half: HostHalf, *, removals: bool) -> list[str]:
         done = []
         with self.namespace.entered():
@@ -184,6 +199,8 @@ def controller(plug: Plug) -> Iterator[Host]:
             vswitch = stack.enter_context(open_vswitch(inside, run_directory))
             vswitch.add_bridge()
             vswitch.add_internal_port("nic", amphora)
+        # So that its link-local address, which routers advertise from, is usable at once.
+        run(*amphora.command("sysctl", "-w", "net.ipv6.conf.nic.accept_dad=0"))
         amphora.ip("link", "set", "nic", "up", "mtu", str(MTU))
         for address in AMPHORA.values():
             amphora.add_address("nic", address)
@@ -202,6 +219,8 @@ def controller(plug: Plug) -> Iterator[Host]:
 def _plug_into_bridge(inside: Namespace, amphora: Namespace) -> None:
     bridge = bridge_name(Plug.LINUXBRIDGE, NETWORK_ID)
     inside.ip("link", "add", bridge, "type", "bridge")
+    # As Neutron's agent does.
+    run(*inside.command("sysctl", "-w", f"net.ipv6.conf.{bridge}.disable_ipv6=1"))
     inside.ip("link", "set", bridge, "up")
     inside.ip("link", "add", "port", "type", "veth", "peer", "name", "nic", "netns", amphora.name)
     inside.ip("link", "set", "port", "up", "master", bridge)
@@ -334,6 +353,24 @@ def test_routes_and_resolver_stay(host: Host) -> None:
         assert old.startswith("default via ")
     run_argv = host.namespace.command("sysctl", "-n", "net.ipv6.conf.o-hm0.accept_ra")
     assert run(*run_argv).strip() == "0"
+
+
+def test_router_advertisements_are_refused(host: Host) -> None:
+    """A router that an amphora plays gets no default route, and would get one if it were heard."""
+    host.apply(host.half(CONTROLLER[6]))
+    before = host.default_routes()
+    host.advertise_router()
+    host.ping(6)
+    assert host.default_routes() == before
+    # The control.
+    run(*host.namespace.command("sysctl", "-w", "net.ipv6.conf.o-hm0.accept_ra=2"))
+    host.advertise_router()
+    waiting.until(
+        "a route by the advertisement",
+        lambda: host.default_routes() != before or None,
+        deadline_s=_DEADLINE_S,
+        every_s=0.1,
+    )
 
 
 def _default_routes(snapshot: dict[str, object]) -> list[str]:
@@ -496,11 +533,23 @@ def test_silent_open_vswitch_is_named(ovs_host: Host) -> None:
         ovs_host.apply(ovs_host.half())
 
 
-def test_missing_linux_bridge_is_named(bridge_host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_linux_bridge_is_named(bridge_host: Host) -> None:
     """Without a bridge of the network, the error names it and the agent that would make it."""
-    monkeypatch.setattr("amphora_controller.setup.hm_port_host._AGENT_DEADLINE_S", 0.0)
+    half = dataclasses.replace(bridge_host.half(bridge="brq-other"), agent_deadline_s=0.0)
     with pytest.raises(ControllerError, match="there is no bridge brq-other"):
-        bridge_host.apply(bridge_host.half(bridge="brq-other"))
+        bridge_host.apply(half)
+
+
+def test_bridge_of_neutrons_agent_is_awaited(bridge_host: Host) -> None:
+    """A bridge that is made only when the tap is there, as Neutron's agent does, is waited for."""
+    half = bridge_host.half(bridge="brq-late")
+    agent = bridge_host.namespace.command(
+        *("sh", "-c", f"until ip link show {half.wanted.tap}; do sleep 0.1; done; sleep 0.5;"
+          " ip link add brq-late type bridge"),
+    )  # fmt: skip
+    with subprocess.Popen(agent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL):
+        bridge_host.apply(half)
+    assert bridge_host.apply(half) == []
 
 
 @pytest.mark.parametrize("address", ["203.0.113.2/24", "203.0.113.200/25"])

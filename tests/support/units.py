@@ -5,6 +5,7 @@ network namespace, where systemd would run them in the host's.
 tests/container has the real one.
 """
 
+import contextlib
 import shlex
 import subprocess
 import time
@@ -24,9 +25,13 @@ class FileUnits:
         self._read: dict[str, str] = {}
         self._enabled: set[str] = set()
         self._since: dict[str, float] = {}
+        self._retried: set[str] = set()
 
     def state(self, unit: str) -> UnitState:
-        """See amphora_controller.units.Units."""
+        """See amphora_controller.units.Units; a unit that failed is tried once more, as by time."""
+        if unit in self._retried:
+            with contextlib.suppress(ControllerError):
+                self.restart(unit)
         return UnitState(
             is_there=unit in self._read,
             is_stale=self._file(unit) != self._read.get(unit, ""),
@@ -53,6 +58,8 @@ class FileUnits:
         """See amphora_controller.units.Units."""
         self._expect(unit)
         self._since.pop(unit, None)
+        if "Restart=on-failure" in self._read[unit]:
+            self._retried.add(unit)
         for line in commands(self._read[unit]):
             done = subprocess.run(
                 shlex.split(line.removeprefix("-")),
@@ -63,11 +70,13 @@ class FileUnits:
             )
             if done.returncode != 0 and not line.startswith("-"):
                 raise ControllerError(f"systemctl restart {unit} failed", done.stderr.strip())
+        self._retried.discard(unit)
         self._since[unit] = time.time()
 
     def stop(self, unit: str) -> None:
         """See amphora_controller.units.Units."""
         self._expect(unit)
+        self._retried.discard(unit)
         self._since.pop(unit, None)
 
     def reboot(self) -> None:
