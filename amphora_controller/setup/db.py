@@ -6,6 +6,7 @@ Its tables are made by the step services, with Octavia's own migrations.
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup import db_mysql, db_postgresql
@@ -37,9 +38,13 @@ class DbStep:
     def changes(self) -> Iterator[Change]:
         """See Step."""
         database = self.context.site.database
-        if database.admin is None:
+        admin = database.admin
+        if admin is None:
             return
-        server = _server(database, database.admin)
+        if admin.socket is not None and not Path(admin.socket).exists():
+            self._expect_login(database, admin.socket)
+            return
+        server = _server(database, admin)
         tables = server.tables()
         if tables is not None:
             refuse_foreign(database.name, tables)
@@ -76,6 +81,15 @@ class DbStep:
             yield server.drop_database()
         if server.has_account():
             yield server.drop_account()
+
+    def _expect_login(self, database: Database, socket: str) -> None:
+        """See that the database was prepared, on a controller that is not its own."""
+        if not _LOGINS[database.engine](_account(database)):
+            raise ControllerError(
+                f"the database does not let {database.user} in with the site's password, and "
+                f"{socket} of its administrator is not on this host",
+                "run amphoractl setup db where the database runs, or set database.admin.host",
+            )
 
 
 def _account(database: Database) -> Account:

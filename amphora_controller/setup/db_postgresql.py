@@ -213,7 +213,8 @@ def _explained(exc: psycopg.Error, where: str) -> ControllerError:
         return ControllerError(
             said, "let the account in from this host in the server's pg_hba.conf"
         )
-    if isinstance(exc, psycopg.OperationalError) and exc.sqlstate is None:
+    # What a server says itself begins so, in most of its languages.
+    if isinstance(exc, psycopg.OperationalError) and "FATAL:" not in said:
         return ControllerError(
             f"no database server answers at {where}: {said}",
             "see that it runs, and that database.host and port in the site are right",

@@ -183,8 +183,19 @@ def test_absent_server_is_named(place: Place) -> None:
     admin = place.server.admin_by_tcp()
     with pytest.raises(ControllerError, match=r"no database server answers at 127\.0\.0\.1:9"):
         apply(place.step(admin=admin, port=9))
+
+
+def test_other_controller_only_looks(place: Place) -> None:
+    """Without the administrator's socket the step sees whether Octavia is let in."""
+    elsewhere = {**place.server.admin(), "socket": "/nowhere"}
+    with pytest.raises(ControllerError, match=r"(not on this host|does not exist)"):
+        apply(place.step(admin=elsewhere))
+    apply(place.step())
+    assert apply(place.step(admin=elsewhere)) == []
+    with pytest.raises(ControllerError, match="/nowhere of its administrator is not on this host"):
+        apply(place.step(admin=elsewhere, password="another"))
     with pytest.raises(ControllerError, match="no database server answers at /nowhere"):
-        apply(place.step(admin={**place.server.admin(), "socket": "/nowhere"}))
+        remove(place.step(admin=elsewhere))
 
 
 def test_site_without_an_administrator_has_nothing_to_do(place: Place) -> None:
