@@ -11,11 +11,15 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Literal
 
 from tests.functional.conftest import REPOSITORY, Place
 from tests.functional.kill_requests import Request
 
 _DEADLINE_S = 30
+
+# See tests/support/killable_agent.py.
+Since = Literal["start", "request", "done"]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -41,18 +45,20 @@ class Killable:
 
     process: subprocess.Popen[str]
 
-    def run(self, requests: Sequence[Request], kill_at: int = 0, *, at_start: bool = False) -> Ran:
+    def run(
+        self, requests: Sequence[Request], kill_at: int = 0, *, since: Since = "request"
+    ) -> Ran:
         """Start an agent and let it serve.
 
         Args:
             kill_at: the step before which it dies; 0 for none.
-            at_start: steps count from the agent's start, not from the first request.
+            since: from where steps count.
         """
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         order = {
             "kill_at": kill_at,
-            "at_start": at_start,
+            "since": since,
             "requests": [
                 [request.method, request.path, base64.b64encode(request.body).decode()]
                 for request in requests

@@ -27,7 +27,7 @@ from tests.functional.kill_requests import (
     lvs_file,
     vrrp_file,
 )
-from tests.functional.killing import killable
+from tests.functional.killing import Since, killable
 from tests.support import need, waiting
 from tests.support.mutual_tls import RefusedError
 
@@ -180,7 +180,8 @@ def test_kill_at_any_step_leaves_the_disk_whole(pair_place: Place) -> None:
         while kills < KILLS_AT_STEPS:
             requests = source.some()
             kill_at = dice.randint(1, 20 * len(requests))
-            ran = agent.run(requests, kill_at, at_start=dice.random() < 0.05)
+            since: Since = "start" if dice.random() < 0.05 else "request"
+            ran = agent.run(requests, kill_at, since=since)
             kills += ran.killed
             try:
                 disk.judge(requests, ran.statuses)

@@ -9,7 +9,8 @@ kills at every step.
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from amphora_agent import settings
 from tests.functional import whole_amphora
 from tests.functional.conftest import LOOPBACK, Place
 from tests.functional.kill_requests import Request
-from tests.functional.killing import Killable, killable
+from tests.functional.killing import Killable, Since, killable
 from tests.functional.whole_amphora import UNITS
 from tests.support import documents, need, waiting
 from tests.support.documents import LB_ID
@@ -140,32 +141,50 @@ def assert_whole(base: Path) -> None:
     assert not [path for path in base.rglob(".*") if path.is_file()]
 
 
+def sweep(kill: Callable[[int, Since], bool]) -> None:
+    """Kill at steps of a change to its end, and at more of those after it is noted as done.
+
+    Args:
+        kill: does so at a step, and looks at what came of it; whether there was such a step.
+    """
+    sinces: dict[Since, int] = {"request": STRIDE, "done": -(-STRIDE // 5)}
+    for since, stride in sinces.items():
+        for step in range(1, STEPS_MAX, stride):
+            try:
+                killed = kill(step, since)
+            except BaseException as exc:
+                exc.add_note(f"step {step} since {since}")
+                raise
+            if not killed:
+                break
+        else:
+            pytest.fail("the change has more steps than this test kills")
+
+
 def test_api_2_kill_at_any_step_leaves_old_or_new(amphora: Amphora) -> None:
-    """Before a change is done the next start undoes it; afterwards it stays."""
+    """Before a change is noted as done the next start undoes it; afterwards it stays."""
     base, agent = amphora.place.base, amphora.agent
-    ends = [0, 0]
-    for step in range(1, STEPS_MAX, STRIDE):
-        assert agent.run([amphora.puts[0]]).statuses[0] in {200, 201}
+    old, new = amphora.puts
+    ends: Counter[tuple[str, int]] = Counter()
+
+    def kill(step: int, since: Since) -> bool:
+        assert agent.run([old]).statuses[0] in {200, 201}
         before, _files = last_revision(base)
-        ran = agent.run([amphora.puts[1]], step)
+        ran = agent.run([new], step, since=since)
         # The next start.
         agent.run([])
-        number, _files = last_revision(base)
-        told = f"step {step}: {ran.statuses}, revision {before} -> {number}"
-        try:
-            end = amphora.state()
-        except BaseException as exc:
-            exc.add_note(told)
-            raise
-        assert number == before + end, told
-        assert ran.statuses in ([], [200][:end]), told
-        ends[end] += 1
-        if not ran.killed:
-            break
-    assert not ran.killed, "the change has more steps than this test kills"
-    print(f"{step} steps, ends {ends}")
-    assert ends[0] > 150 / STRIDE
-    assert ends[1] > 1
+        end = amphora.state()
+        assert last_revision(base)[0] == before + end
+        assert ran.statuses in ([], [200][:end])
+        if since == "done":
+            assert end == (step > 1)
+        ends[since, end] += 1
+        return ran.killed
+
+    sweep(kill)
+    print(ends)
+    assert ends["request", 0] > 150 / STRIDE
+    assert ends["done", 1] > 1
 
 
 @pytest.mark.parametrize("change", ["create", "delete"])
@@ -173,25 +192,24 @@ def test_api_2_kill_of_a_first_put_and_a_delete(amphora: Amphora, change: str) -
     """A load balancer that was not made leaves nothing; one that was not deleted serves."""
     agent, put = amphora.agent, amphora.puts[0]
     request, back = (put, DELETE) if change == "create" else (DELETE, put)
-    ends = {True: 0, False: 0}
-    for step in range(1, STEPS_MAX, STRIDE):
+    ends: Counter[tuple[str, bool]] = Counter()
+
+    def kill(step: int, since: Since) -> bool:
         assert agent.run([back]).statuses[0] in {200, 201, 204}
-        killed = agent.run([request], step).killed
+        killed = agent.run([request], step, since=since).killed
         agent.run([])
         is_there = last_revision(amphora.place.base)[0] > 0
-        try:
-            if is_there:
-                assert amphora.state() == 0
-            else:
-                amphora.assert_nothing()
-        except BaseException as exc:
-            exc.add_note(f"step {step}")
-            raise
-        ends[is_there] += 1
-        if not killed:
-            break
-    assert not killed, "the change has more steps than this test kills"
-    print(f"{step} steps, ends {ends}")
-    # There is a point from which on it is done, and it is not the first.
-    assert ends[change == "delete"] > 150 / STRIDE
-    assert ends[change == "create"] > 0
+        if is_there:
+            assert amphora.state() == 0
+        else:
+            amphora.assert_nothing()
+        is_done = is_there == (change == "create")
+        if since == "done":
+            assert is_done == (step > 1)
+        ends[since, is_done] += 1
+        return killed
+
+    sweep(kill)
+    print(ends)
+    assert ends["request", False] > 150 / STRIDE
+    assert ends["done", True] > 1

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The API without a server, killed at a chosen step of its work, again and again.
 
-Reads JSON lines {"kill_at", "at_start", "requests": [[method, path, body in base64], ...]}; what
+Reads JSON lines {"kill_at", "since", "requests": [[method, path, body in base64], ...]}; what
 goes to API 2.0 or plugs is JSON. For each line a process of its own serves the requests and ends
 itself with SIGKILL right before step number `kill_at`; a step is an opened, created, renamed or
-removed file, or a program or a signal. With `at_start` the steps count from the agent's start,
-which is a dozen of them, otherwise from the first request. The answer is
-{"answers": [[status, body], ...], "killed"}: what was answered before the end.
+removed file, or a program or a signal. Steps count since the agent's `start`, which is a dozen of
+them, since the first `request`, or from the one on that notes a change of API 2.0 as `done`. The
+answer is {"answers": [[status, body], ...], "killed"}: what was answered before the end.
 """
 
 import argparse
@@ -39,6 +39,8 @@ _STEPS = frozenset(
         *("subprocess.Popen", "socket.connect"),
     }
 )
+# Of a change of API 2.0: written at its beginning, and when it is done.
+_JOURNAL = "/journal.json"
 # Paths whose bodies are JSON.
 _JSON = ("/2.0/", "/1.0/plug/")
 
@@ -90,11 +92,11 @@ def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> 
     code = 1
     stream = os.fdopen(writer, "w")
     try:
-        if order["at_start"]:
+        if order["since"] == "start":
             _kill_at(order["kill_at"])
         recovery.sweep(context)
-        if not order["at_start"]:
-            _kill_at(order["kill_at"])
+        if order["since"] != "start":
+            _kill_at(order["kill_at"], notes=2 if order["since"] == "done" else 0)
         client = app.test_client()
         for method, path, body in order["requests"]:
             answer = client.open(
@@ -114,11 +116,20 @@ def _serve(order: dict[str, Any], app: Flask, context: Context, writer: int) -> 
         os._exit(code)
 
 
-def _kill_at(step: int) -> None:
-    numbers = count(1)
+def _kill_at(step: int, notes: int = 0) -> None:
+    """End this process before a step.
 
-    def hook(event: str, _arguments: object) -> None:
-        if event in _STEPS and next(numbers) == step:
+    Args:
+        notes: how often a journal is put in place before steps count, the last time included.
+    """
+    numbers, noted = count(1), count(1)
+    counts = notes == 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal counts
+        if event == "os.rename" and str(arguments[1]).endswith(_JOURNAL):
+            counts = counts or next(noted) == notes
+        if counts and event in _STEPS and next(numbers) == step:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(hook)
