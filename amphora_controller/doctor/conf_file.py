@@ -74,23 +74,24 @@ class ConfFile:
             for option in options:
                 yield section, option
 
-    def _expanded(self, section: str, written: str, within: tuple[str, ...]) -> str:
-        """A value; `within` are the names that led to it, which must not come again."""
+    def _expanded(self, section: str, written: str, within: tuple[tuple[str, str], ...]) -> str:
+        """A value of a section; `within` are places that led to it, which must not come again."""
 
         def option(name: str) -> str:
-            found = self._lookup(section, name)
-            if found is None or name in within:
+            place = self._place(section, name)
+            if place is None or place in within:
                 raise _Unset
-            return self._expanded(section, found, (*within, name))
+            found = self.sections[place[0]][place[1]]
+            return self._expanded(place[0], found, (*within, place))
 
         return oslo_conf.expanded(written, option)
 
-    def _lookup(self, section: str, name: str) -> str | None:
-        """What stands for `$name`, here or in DEFAULT, or for `$section.name`."""
+    def _place(self, section: str, name: str) -> tuple[str, str] | None:
+        """Where the value is that `$name`, here or in DEFAULT, or `$section.name` stands for."""
         group, dot, option = name.partition(".")
-        places = [(group.lower(), option)] if dot else [(section, name)]
-        values = (self.written(*place) for place in (*places, ("DEFAULT", name)))
-        return next((value for value in values if value is not None), None)
+        first = (group.lower(), option) if dot else (section, name)
+        places = (first, ("DEFAULT", name))
+        return next((place for place in places if self.written(*place) is not None), None)
 
 
 def load(path: Path) -> ConfFile:

@@ -130,6 +130,13 @@ def test_any_file_is_read_or_refused_as_oslo_does(judge: Judge, lines: list[str]
     agree(judge, "\n".join(["[a]", *lines, ""]))
 
 
+def test_names_in_a_value_are_looked_up_where_the_value_stands(judge: Judge) -> None:
+    """What another section's option names is of that section."""
+    text = "[a]\nhost = ctl1\nurl = http://$host\n[DEFAULT]\nhost = ctl2\nhere = $a.url\n"
+    agree(judge, text)
+    assert read(text).text("DEFAULT", "here") == "http://ctl1"
+
+
 def test_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     """A missing file and one that is no text are told apart."""
     with pytest.raises(ControllerError, match=r"absent\.conf cannot be read: No such file"):
