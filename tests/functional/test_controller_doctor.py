@@ -5,41 +5,36 @@ Each fault must be named at its hop, and no other hop be blamed. The cloud's sid
 tests/openstack/test_doctor.py.
 """
 
-import shutil
-import signal
 import socket
 import ssl
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from ipaddress import IPv6Interface
 from pathlib import Path
 
 import pytest
 import yaml
-from markupsafe import escape
 
 from amphora_agent.heartbeat import message
 from amphora_controller import cli
-from amphora_controller.certificates.store import Store
 from tests.functional.conftest import Place
 from tests.support import doctor_lab, heartbeat_samples, need, pki
-from tests.support.doctor_lab import AMPHORA, INTERFACE, KEY, NEIGHBOUR, OWN, PORT, Lab
-from tests.support.netns import run
+from tests.support.doctor_faults import (
+    BROKEN,
+    HERE,
+    OTHER_API_PORT,
+    STRANGE_KEY,
+    THERE,
+    A,
+    dropped,
+    keyed,
+)
+from tests.support.doctor_lab import INTERFACE, KEY, NEIGHBOUR, OWN, PORT, Lab
 
-_A = str(AMPHORA.ip)
 _OWN_IPV6, _NEIGHBOUR_IPV6, _A_IPV6 = "2001:db8::1", "2001:db8::2", "2001:db8::10"
-_HERE = f"{OWN.ip}:{PORT}"
-_THERE = f"{NEIGHBOUR.ip}:{PORT}"
-# Of a controller's list; the rest of a line in octavia.conf.
-_LIST = f"controller_ip_port_list = {_HERE}, {_THERE}"
-_OTHER_API_PORT = ("server_ca = ", "bind_port = 9444\nserver_ca = ")
-_STRANGE_KEY = """a<b>&c'd-$f"""
-_STRANGE_KEY_WRITTEN = _STRANGE_KEY.replace("$", "$$")
-_ESCAPED_KEY = str(escape(_STRANGE_KEY))
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +58,7 @@ def test_sound_set_up_is_all_well_in_time(well: Lab, capsys: pytest.CaptureFixtu
     """Every hop is ok but those of the cloud, which the lab has none of, within ten seconds."""
     begun = time.monotonic()
     with well.sending():
-        found = well.doctor(capsys, amphora=f"{_A}={well.place.amphora_id}")
+        found = well.doctor(capsys, amphora=f"{A}={well.place.amphora_id}")
         assert time.monotonic() - begun < 10
         assert doctor_lab.await_heartbeat(well.manager) == str(well.place.amphora_id)
     assert found.status == 0
@@ -73,9 +68,9 @@ def test_sound_set_up_is_all_well_in_time(well: Lab, capsys: pytest.CaptureFixtu
     ]
     assert set(found.hops("ok")) == {
         *("octavia.conf", "certificates", "controllers", "interface"),
-        *(f"health manager {_HERE}", f"health manager {_THERE}"),
-        *(f"{_A} route", f"{_A} TCP", f"{_A} clock", f"{_A} API"),
-        *(f"{_A} amphora's certificate", f"{_A} controller's certificate", f"{_A} heartbeats"),
+        *(f"health manager {HERE}", f"health manager {THERE}"),
+        *(f"{A} route", f"{A} TCP", f"{A} clock", f"{A} API"),
+        *(f"{A} amphora's certificate", f"{A} controller's certificate", f"{A} heartbeats"),
     }
 
 
@@ -87,7 +82,7 @@ def test_heartbeats_are_enough_without_an_amphora(
         found = well.doctor(capsys, amphora="")
     (row,) = [row for row in found.rows if row["hop"] == "heartbeats"]
     assert row["outcome"] == "ok"
-    assert row["seen"].startswith(f"{_A}: ")
+    assert row["seen"].startswith(f"{A}: ")
     assert found.status == 0
 
 
@@ -95,7 +90,7 @@ def test_key_that_no_template_may_change_is_taken_as_it_is(
     well: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Characters that HTML escapes are no fault where the amphora has the key as it is."""
-    with _keyed(_STRANGE_KEY)(well, tmp_path):
+    with keyed(STRANGE_KEY)(well, tmp_path):
         assert well.doctor(capsys).status == 0
 
 
@@ -111,8 +106,8 @@ def over_ipv6(well: Lab) -> Iterator[Lab]:
         inside.add_address(name, IPv6Interface(f"{address}/64"))
     well.configure(
         (f"bind_ip = {OWN.ip}", f"bind_ip = {_OWN_IPV6}"),
-        (_HERE, f"[{_OWN_IPV6}]:{PORT}"),
-        (_THERE, f"[{_NEIGHBOUR_IPV6}]:{PORT}"),
+        (HERE, f"[{_OWN_IPV6}]:{PORT}"),
+        (THERE, f"[{_NEIGHBOUR_IPV6}]:{PORT}"),
     )
     with well.neighbour.entered():
         neighbour = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
@@ -144,7 +139,7 @@ def test_lost_fragments_of_ipv6_are_told(
     with over_ipv6.place.outer.entered():
         sender = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM)
     timer = threading.Timer(2, sender.sendto, (datagram, (_OWN_IPV6, PORT)))
-    with sender, _dropped(over_ipv6, "frag frag-off != 0"):
+    with sender, dropped(over_ipv6, "frag frag-off != 0"):
         timer.start()
         try:
             failure = over_ipv6.doctor(capsys, amphora=_A_IPV6).failure
@@ -157,335 +152,6 @@ def test_lost_fragments_of_ipv6_are_told(
 # Something is
 
 
-@contextmanager
-def _interface_down(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    lab.controller.ip("link", "set", INTERFACE, "down")
-    try:
-        yield ()
-    finally:
-        lab.controller.ip("link", "set", INTERFACE, "up")
-
-
-@contextmanager
-def _no_carrier(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    lab.network.ip("link", "set", "p1", "down")
-    try:
-        yield ()
-    finally:
-        lab.network.ip("link", "set", "p1", "up")
-
-
-@contextmanager
-def _other_address(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    lab.controller.ip("address", "del", str(OWN), "dev", INTERFACE)
-    lab.controller.ip("address", "add", "203.0.113.5/24", "dev", INTERFACE)
-    try:
-        with lab.sending():
-            yield ()
-    finally:
-        lab.controller.ip("address", "del", "203.0.113.5/24", "dev", INTERFACE)
-        lab.controller.ip("address", "add", str(OWN), "dev", INTERFACE)
-
-
-@contextmanager
-def _amphora_elsewhere(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    with lab.sending():
-        yield ("--amphora", "198.18.0.1")
-
-
-@contextmanager
-def _nobody_there(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    with lab.sending():
-        yield ("--amphora", "203.0.113.77")
-
-
-@contextmanager
-def _dropped(lab: Lab, what: str) -> Iterator[None]:
-    """The bridge drops some packets."""
-    table = (
-        "add table bridge lost; add chain bridge lost c { type filter hook forward priority 0; }"
-    )
-    run(*lab.network.command("nft", f"{table}; add rule bridge lost c {what} drop"))
-    try:
-        yield
-    finally:
-        run(*lab.network.command("nft", "delete table bridge lost"))
-
-
-@contextmanager
-def _port_filtered(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    with _dropped(lab, "tcp dport 9443"), lab.sending():
-        yield ()
-
-
-def _configured(*replacements: tuple[str, str]) -> "_Make":
-    """Another octavia.conf."""
-
-    @contextmanager
-    def make(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-        lab.configure(*replacements)
-        with lab.sending():
-            yield ()
-
-    return make
-
-
-def _sent(key: str = KEY, controllers: str = _HERE) -> "_Make":
-    """Heartbeats that are not as they should be."""
-
-    @contextmanager
-    def make(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-        with lab.sending(key, controllers):
-            yield ()
-
-    return make
-
-
-@contextmanager
-def _other_server_authority(lab: Lab, directory: Path) -> Iterator[tuple[str, ...]]:
-    with _other_files(lab, directory, "server"), lab.sending():
-        yield ()
-
-
-@contextmanager
-def _other_client_authority(lab: Lab, directory: Path) -> Iterator[tuple[str, ...]]:
-    with _other_files(lab, directory, "client"), lab.sending():
-        yield ()
-
-
-@contextmanager
-def _other_files(lab: Lab, directory: Path, name: str) -> Iterator[None]:
-    """Files of another deployment, in themselves sound, in place of some of this one's."""
-    other = Store(directory=directory / "other")
-    (directory / "pki").mkdir()
-    doctor_lab.write_certificates(other, pki.create(directory / "pki"))
-    before = {path: path.read_bytes() for path in lab.files.services if name in path.name}
-    for path in before:
-        shutil.copyfile(other.directory / path.name, path)
-    try:
-        yield
-    finally:
-        lab.files.write(before)
-
-
-@contextmanager
-def _key_of_another_bundle(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    path = lab.files.client_bundle
-    before = path.read_bytes()
-    stranger = lab.place.pki.stranger.read_bytes()
-    begin = b"-----BEGIN CERTIFICATE"
-    lab.files.write({path: stranger.partition(begin)[0] + begin + before.partition(begin)[2]})
-    try:
-        with lab.sending():
-            yield ()
-    finally:
-        lab.files.write({path: before})
-
-
-@contextmanager
-def _other_amphora(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    with lab.sending():
-        yield ("--amphora", f"{_A}={uuid.uuid4()}")
-
-
-@contextmanager
-def _manager_hangs(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    lab.manager.send_signal(signal.SIGSTOP)
-    try:
-        with lab.sending():
-            time.sleep(1)
-            yield ()
-    finally:
-        lab.manager.send_signal(signal.SIGCONT)
-
-
-@contextmanager
-def _somebody_else_has_the_port(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    lab.configure((_HERE, f"{OWN.ip}:5557"), ("bind_port = 5555", "bind_port = 5557"))
-    with lab.controller.entered():
-        other = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        other.bind((str(OWN.ip), 5557))
-    with other, lab.sending(controllers=f"{OWN.ip}:5557"):
-        yield ()
-
-
-@contextmanager
-def _manager_does_not_run(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    lab.configure((_HERE, f"{OWN.ip}:5557"), ("bind_port = 5555", "bind_port = 5557"))
-    with lab.sending(controllers=f"{OWN.ip}:5557"):
-        yield ()
-
-
-def _keyed(sent: str) -> "_Make":
-    """The sender has something else in place of a key that has become another on the way."""
-
-    @contextmanager
-    def make(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-        lab.configure((f"heartbeat_key = {KEY}", f"heartbeat_key = {_STRANGE_KEY_WRITTEN}"))
-        with lab.sending(sent):
-            yield ()
-
-    return make
-
-
-@contextmanager
-def _heartbeats_lost(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    with _dropped(lab, f"udp dport {PORT}"), lab.sending():
-        yield ()
-
-
-@contextmanager
-def _no_heartbeats(_lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    yield ()
-
-
-@contextmanager
-def _fragments_lost(lab: Lab, _: Path) -> Iterator[tuple[str, ...]]:
-    """Of a heartbeat that needs two packets the bridge lets only the first through."""
-    large = heartbeat_samples.large_message(listeners=1, pools=1, members=80)
-    datagram = message.encode(large, key=KEY)
-    assert 1500 < len(datagram) < 2900
-    with lab.place.outer.entered():
-        sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    timer = threading.Timer(2, sender.sendto, (datagram, (str(OWN.ip), PORT)))
-    with sender, _dropped(lab, "ip frag-off & 0x1fff != 0"):
-        timer.start()
-        try:
-            yield ()
-        finally:
-            timer.join()
-
-
-_Make = Callable[[Lab, Path], AbstractContextManager[tuple[str, ...]]]
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Broken:
-    """A fault.
-
-    Attributes:
-        hop: that must be named, and no other.
-        words: in what is said of it.
-    """
-
-    make: _Make
-    hop: str
-    words: str
-
-
-BROKEN = {
-    "o-hm0 is down": Broken(make=_interface_down, hop="interface", words="o-hm0 is down"),
-    "o-hm0 has no carrier": Broken(make=_no_carrier, hop="interface", words="no carrier"),
-    "o-hm0 has another address": Broken(
-        make=_other_address, hop="interface", words="not bind_ip 203.0.113.1"
-    ),
-    "no route": Broken(
-        make=_amphora_elsewhere, hop="198.18.0.1 route", words="no route to 198.18.0.1"
-    ),
-    "nobody has the address": Broken(
-        make=_nobody_there, hop="203.0.113.77 TCP", words="no way to 203.0.113.77"
-    ),
-    "9443 is filtered": Broken(make=_port_filtered, hop=f"{_A} TCP", words="no answer from"),
-    "9443 is refused": Broken(
-        make=_configured(_OTHER_API_PORT),
-        hop=f"{_A} TCP",
-        words="refuses connections",
-    ),
-    "another authority signs amphorae": Broken(
-        make=_other_server_authority,
-        hop=f"{_A} amphora's certificate",
-        words="certificate is refused",
-    ),
-    "the amphora trusts another authority": Broken(
-        make=_other_client_authority,
-        hop=f"{_A} controller's certificate",
-        words="does not know the authority",
-    ),
-    "a key that is not the certificate's": Broken(
-        make=_key_of_another_bundle, hop="certificates", words="is not that of the certificate"
-    ),
-    "another amphora": Broken(
-        make=_other_amphora, hop=f"{_A} amphora's certificate", words="it names"
-    ),
-    "the other controller listens elsewhere": Broken(
-        make=_configured((_THERE, f"{NEIGHBOUR.ip}:5556")),
-        hop=f"health manager {NEIGHBOUR.ip}:5556",
-        words="the port is closed",
-    ),
-    "the other controller is not there": Broken(
-        make=_configured((_THERE, "203.0.113.3:5555")),
-        hop="health manager 203.0.113.3:5555",
-        words="cannot be reached",
-    ),
-    "the health manager hangs": Broken(
-        make=_manager_hangs, hop=f"health manager {_HERE}", words="does not read"
-    ),
-    "somebody else has the port": Broken(
-        make=_somebody_else_has_the_port,
-        hop=f"health manager {OWN.ip}:5557",
-        words="not to a health manager",
-    ),
-    "the health manager does not run": Broken(
-        make=_manager_does_not_run,
-        hop=f"health manager {OWN.ip}:5557",
-        words="nobody listens there",
-    ),
-    "this controller is not in the list": Broken(
-        make=_configured((_LIST, f"controller_ip_port_list = {_THERE}")),
-        hop="controllers",
-        words=f"does not name this controller ({_HERE})",
-    ),
-    "another heartbeat key": Broken(
-        make=_sent(key="another-key"), hop=f"{_A} heartbeats", words="signed with another key"
-    ),
-    "a key escaped for HTML": Broken(
-        make=_keyed(_ESCAPED_KEY), hop=f"{_A} heartbeats", words="with the key escaped for HTML"
-    ),
-    "a key escaped for HTML twice": Broken(
-        make=_keyed(str(escape(_ESCAPED_KEY))),
-        hop=f"{_A} heartbeats",
-        words="escaped for HTML twice",
-    ),
-    "a key with its dollars doubled": Broken(
-        make=_keyed(_STRANGE_KEY_WRITTEN), hop=f"{_A} heartbeats", words="`$$` not read as `$`"
-    ),
-    "heartbeats to another port": Broken(
-        make=_sent(controllers=f"{OWN.ip}:5556"),
-        hop=f"{_A} heartbeats",
-        words=f"they go to {OWN.ip}:5556",
-    ),
-    "heartbeats to another address": Broken(
-        make=_sent(controllers=_THERE),
-        hop=f"{_A} heartbeats",
-        words=f"sends them to {_THERE}, not to {_HERE}",
-    ),
-    "heartbeats get lost": Broken(
-        make=_heartbeats_lost, hop=f"{_A} heartbeats", words="get lost on the way"
-    ),
-    "fragments get lost": Broken(
-        make=_fragments_lost, hop=f"{_A} heartbeats", words="1 came in part"
-    ),
-    "no heartbeats": Broken(
-        make=_no_heartbeats, hop=f"{_A} heartbeats", words="says that none leaves it"
-    ),
-    "no flavor in octavia.conf": Broken(
-        make=_configured(("amp_flavor_id = f1\n", "")),
-        hop="octavia.conf",
-        words="amp_flavor_id is not set",
-    ),
-    "an unescaped password": Broken(
-        make=_configured(("p%40ss@db", "p@ss@db")),
-        hop="octavia.conf",
-        words="the password holds an @",
-    ),
-    "a dollar in a password": Broken(
-        make=_configured(("ca_private_key_passphrase = ", "ca_private_key_passphrase = $nothing")),
-        hop="octavia.conf",
-        words="[certificates] ca_private_key_passphrase holds a `$`",
-    ),
-}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", BROKEN)
 def test_fault_is_named_at_its_hop_and_no_other_is_blamed(
@@ -495,7 +161,7 @@ def test_fault_is_named_at_its_hop_and_no_other_is_blamed(
     broken = BROKEN[name]
     with broken.make(well, tmp_path) as arguments:
         begun = time.monotonic()
-        found = well.doctor(capsys, *arguments, amphora="" if arguments else _A)
+        found = well.doctor(capsys, *arguments, amphora="" if arguments else A)
         took_s = time.monotonic() - begun
     assert found.failure["hop"] == broken.hop
     assert broken.words in found.failure["seen"]
@@ -505,9 +171,9 @@ def test_fault_is_named_at_its_hop_and_no_other_is_blamed(
 @pytest.mark.slow
 def test_two_faults_are_both_named(well: Lab, capsys: pytest.CaptureFixture[str]) -> None:
     """A wrong key is told although nothing answers at port 9443: it is no consequence of that."""
-    with _dropped(well, "tcp dport 9443"), well.sending(key="another-key"):
+    with dropped(well, "tcp dport 9443"), well.sending(key="another-key"):
         found = well.doctor(capsys)
-    assert found.hops("FAILED") == [f"{_A} TCP", f"{_A} heartbeats"]
+    assert found.hops("FAILED") == [f"{A} TCP", f"{A} heartbeats"]
 
 
 def test_expired_certificate_of_an_amphora_is_named(
@@ -522,7 +188,7 @@ def test_expired_certificate_of_an_amphora_is_named(
             failure = well.doctor(capsys).failure
     finally:
         place.server_pem.write_bytes(before)
-    assert failure["hop"] == f"{_A} amphora's certificate"
+    assert failure["hop"] == f"{A} amphora's certificate"
     assert "certificate has expired" in failure["seen"]
 
 
@@ -535,10 +201,10 @@ def test_wrong_clock_is_blamed_and_no_certificate(well: Lab, time: str, words: s
     need.programs("faketime")
     with well.sending():
         found = doctor_lab.doctor_by(
-            *(well.controller, well.conf, "--amphora", _A), through=doctor_lab.wrong_clock(time)
+            *(well.controller, well.conf, "--amphora", A), through=doctor_lab.wrong_clock(time)
         )
     failure = found.failure
-    assert failure["hop"] == f"{_A} clock"
+    assert failure["hop"] == f"{A} clock"
     assert words in failure["seen"]
 
 
@@ -567,12 +233,12 @@ def test_agent_that_is_too_old_is_named(
     well: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str], old: OldAgent
 ) -> None:
     """What answers by mutual TLS and has no API 1.0 fails at the API."""
-    well.configure(_OTHER_API_PORT)
+    well.configure(OTHER_API_PORT)
     place = well.place
     (tmp_path / "server.pem").write_bytes(place.pki.amphora_pem(place.amphora_id))
     with _old_agent(place, tmp_path / "server.pem", old.answer), well.sending():
         failure = well.doctor(capsys).failure
-    assert failure["hop"] == f"{_A} API"
+    assert failure["hop"] == f"{A} API"
     assert old.words in failure["seen"]
 
 
@@ -582,7 +248,7 @@ def _old_agent(place: Place, pem: Path, answer: bytes) -> Iterator[None]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     with place.outer.entered():
-        listener = socket.create_server((_A, 9444))
+        listener = socket.create_server((A, 9444))
     ended = threading.Event()
 
     def serve() -> None:
@@ -609,7 +275,7 @@ def test_amphora_of_another_image_shows_whom_it_sends_to(
     well: Lab, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Where an amphora has no metrics, the address that it looks for in vain is told."""
-    well.configure(_OTHER_API_PORT)
+    well.configure(OTHER_API_PORT)
     place = well.place
     (tmp_path / "server.pem").write_bytes(place.pki.amphora_pem(place.amphora_id))
     answer = b'{"api_version": "1.0", "haproxy_version": "2.8.16"}'
@@ -617,7 +283,7 @@ def test_amphora_of_another_image_shows_whom_it_sends_to(
     sending = well.sending(controllers="203.0.113.99:5555")
     with _old_agent(place, tmp_path / "server.pem", reply), sending:
         failure = well.doctor(capsys).failure
-    assert failure["hop"] == f"{_A} heartbeats"
+    assert failure["hop"] == f"{A} heartbeats"
     assert "looks in vain for 203.0.113.99" in failure["seen"]
 
 
@@ -626,10 +292,10 @@ def test_silent_host_of_another_controller_is_unknown(
     well: Lab, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A health manager behind a firewall that says nothing is not called dead."""
-    with _dropped(well, f"ip daddr {NEIGHBOUR.ip} meta l4proto udp"), well.sending():
+    with dropped(well, f"ip daddr {NEIGHBOUR.ip} meta l4proto udp"), well.sending():
         found = well.doctor(capsys)
     assert found.status == 2
-    assert found.hops("unknown") == [f"health manager {_THERE}"]
+    assert found.hops("unknown") == [f"health manager {THERE}"]
     assert found.hops("FAILED") == []
 
 
@@ -638,11 +304,11 @@ def test_without_rights_heartbeats_are_unknown(well: Lab) -> None:
     need.programs("setpriv")
     with well.sending():
         found = doctor_lab.doctor_by(
-            *(well.controller, well.conf, "--amphora", _A),
+            *(well.controller, well.conf, "--amphora", A),
             through=["setpriv", "--bounding-set", "-net_raw"],
         )
     assert found.status == 2
-    assert found.hops("unknown") == [f"{_A} heartbeats"]
+    assert found.hops("unknown") == [f"{A} heartbeats"]
     (row,) = [row for row in found.rows if row["outcome"] == "unknown"]
     assert "run this as root" in row["do"]
 
@@ -674,7 +340,7 @@ def test_keystone_that_hangs_is_told_as_that(well: Lab, capsys: pytest.CaptureFi
     assert found.status == 2
     assert found.hops("unknown") == ["account"]
     assert found.hops("FAILED") == []
-    assert f"{_A} heartbeats" in found.hops("ok")
+    assert f"{A} heartbeats" in found.hops("ok")
 
 
 def _account(port: int) -> str:
@@ -723,14 +389,14 @@ def test_lines_for_people_have_no_colours_in_a_file(
 ) -> None:
     """Printed to something that is no terminal, each hop is a plain line, advice one below it."""
     with well.controller.entered(), well.sending(key="another-key"):
-        status = cli.main(["doctor", "--octavia-conf", str(well.conf), "--amphora", _A])
+        status = cli.main(["doctor", "--octavia-conf", str(well.conf), "--amphora", A])
     lines = capsys.readouterr().out.splitlines()
     assert status == 1
     assert "\x1b" not in "".join(lines)
     assert lines[0] == "ok      octavia.conf: everything that amphorae depend on is set"
-    assert f"FAILED  {_A} heartbeats: " in lines[-3]
+    assert f"FAILED  {A} heartbeats: " in lines[-3]
     assert lines[-2].startswith("        do: ")
-    assert lines[-1].startswith(f"failed: {_A} heartbeats (")
+    assert lines[-1].startswith(f"failed: {A} heartbeats (")
 
 
 @pytest.mark.parametrize("amphora", ["amphora-1", "203.0.113.999"])

@@ -93,7 +93,7 @@ class Lab:
         ids = octavia_conf.stated_ids(site)
         text = octavia_conf.render(site, site.controllers[0], ids, "site")
         if account is not None:
-            text = re.sub(r"(\[service_auth\]\n)(?:.+\n)+", rf"\g<1>{account}", text)
+            text = without_account(text, account)
         for old, new in replacements:
             assert old in text
             text = text.replace(old, new)
@@ -164,6 +164,11 @@ def wrong_clock(by: str) -> list[str]:
     return ["faketime", "--exclude-monotonic", "-f", by]
 
 
+def without_account(text: str, account: str = "") -> str:
+    """An octavia.conf with other lines, or none, in its [service_auth]."""
+    return re.sub(r"(\[service_auth\]\n)(?:.+\n)+", rf"\g<1>{account}", text)
+
+
 def report(status: int, output: str) -> Report:
     """What the command printed for programs."""
     document: dict[str, Any] = json.loads(output)
@@ -231,13 +236,13 @@ def plug(bridge: Namespace, inside: Namespace, name: str, address: IPv4Interface
 
 @contextmanager
 def health_manager(
-    inside: Namespace, address: str = str(OWN.ip)
+    inside: Namespace, address: str = str(OWN.ip), key: str = KEY
 ) -> Iterator[subprocess.Popen[str]]:
-    """Octavia's own, which takes heartbeats with KEY; it is ready."""
+    """Octavia's own; it is ready."""
     with subprocess.Popen(
         inside.command(
             *(interpreter(), "-m", "tests.support.octavia_health_manager"),
-            *(address, str(PORT), KEY),
+            *(address, str(PORT), key),
         ),
         cwd=_REPOSITORY,
         env={"PATH": os.environ["PATH"], "PYTHONWARNINGS": "ignore", "LC_ALL": "C.UTF-8"},
