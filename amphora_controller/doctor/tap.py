@@ -18,6 +18,8 @@ from typing import Self
 # <asm/socket.h>, <linux/if_ether.h>
 _SO_ATTACH_FILTER = 26
 _ETH_P_ALL = 0x0003
+# A bridge that does not know yet where a host is gives everybody what is for that host alone.
+_FOR_THIS_MACHINE = (socket.PACKET_HOST, socket.PACKET_BROADCAST, socket.PACKET_MULTICAST)
 _QUEUE_BYTES = 4 * 1024 * 1024
 _PACKET_MAX_BYTES = 65_600
 
@@ -81,7 +83,7 @@ class Tap:
             except TimeoutError:
                 yield b""
                 continue
-            if address[2] != socket.PACKET_OUTGOING:
+            if address[2] in _FOR_THIS_MACHINE:
                 yield packet
 
 

@@ -32,7 +32,7 @@ from tests.support.doctor_faults import (
     dropped,
     keyed,
 )
-from tests.support.doctor_lab import INTERFACE, KEY, NEIGHBOUR, OWN, PORT, Lab
+from tests.support.doctor_lab import BRIDGE, INTERFACE, KEY, NEIGHBOUR, OWN, PORT, Lab
 
 _OWN_IPV6, _NEIGHBOUR_IPV6, _A_IPV6 = "2001:db8::1", "2001:db8::2", "2001:db8::10"
 
@@ -92,6 +92,20 @@ def test_key_that_no_template_may_change_is_taken_as_it_is(
     """Characters that HTML escapes are no fault where the amphora has the key as it is."""
     with keyed(STRANGE_KEY)(well, tmp_path):
         assert well.doctor(capsys).status == 0
+
+
+def test_heartbeats_to_another_controller_are_none_to_this_one(
+    well: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Where the network floods, what passes here on its way to another controller is no fault."""
+    ageing = ("link", "set", BRIDGE, "type", "bridge", "ageing_time")
+    well.network.ip(*ageing, "0")
+    try:
+        with well.sending(controllers=f"{THERE}, {HERE}"):
+            found = well.doctor(capsys)
+    finally:
+        well.network.ip(*ageing, "30000")
+    assert found.status == 0, found.rows
 
 
 @pytest.fixture
@@ -174,6 +188,16 @@ def test_two_faults_are_both_named(well: Lab, capsys: pytest.CaptureFixture[str]
     with dropped(well, "tcp dport 9443"), well.sending(key="another-key"):
         found = well.doctor(capsys)
     assert found.hops("FAILED") == [f"{A} TCP", f"{A} heartbeats"]
+
+
+@pytest.mark.slow
+def test_each_amphora_is_looked_at_by_itself(well: Lab, capsys: pytest.CaptureFixture[str]) -> None:
+    """Of two amphorae the one that is not there fails, and every hop of the other is ok."""
+    with well.sending():
+        found = well.doctor(capsys, "--amphora", "203.0.113.77")
+    assert found.failure["hop"] == "203.0.113.77 TCP"
+    hops = [hop for hop in found.hops("ok") if hop.startswith(f"{A} ")]
+    assert len(set(hops)) == 7
 
 
 def test_expired_certificate_of_an_amphora_is_named(
