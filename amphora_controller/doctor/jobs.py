@@ -24,8 +24,9 @@ class Job(Generic[T]):
         self._end_s = end_s
         self._outcome: list[T] = []
         self._error: BaseException | None = None
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
+        # Thread.join fails now and then where several wait for one thread (Python 3.11).
+        self._ended = threading.Event()
+        threading.Thread(target=self._run, daemon=True).start()
 
     def result(self) -> T:
         """What the work gave, or raises what it raised.
@@ -33,8 +34,7 @@ class Job(Generic[T]):
         Raises:
             Late: it has not ended at the end of the time.
         """
-        self._thread.join(max(0.0, self._end_s - time.monotonic()))
-        if self._thread.is_alive():
+        if not self._ended.wait(max(0.0, self._end_s - time.monotonic())):
             raise Late(self._limit_s)
         if self._error is not None:
             raise self._error
@@ -45,6 +45,8 @@ class Job(Generic[T]):
             self._outcome.append(self._work())
         except BaseException as exc:  # noqa: BLE001  # raised again where the result is wanted
             self._error = exc
+        finally:
+            self._ended.set()
 
 
 class Jobs:
