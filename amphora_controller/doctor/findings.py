@@ -2,7 +2,7 @@
 """What was found at each hop, and which of it merely follows from what is wrong elsewhere."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from amphora_controller.errors import ControllerError
@@ -106,34 +106,50 @@ def examined(checks: Iterable[Check]) -> Iterator[Finding]:
     fault is told once, by the first hop that it shows at. In the same way nothing is unknown
     because something before it is.
     """
-    wrong: dict[str, str] = {}
-    open_: dict[str, str] = {}
-    told: dict[str, str] = {}
+    ledger = _Ledger()
     for check in checks:
-        cause = next((wrong[need] for need in check.needs if need in wrong), None)
-        doubt = next((open_[need] for need in check.needs if need in open_), None)
         for note in _notes(check):
-            found = note
-            if note.outcome is Outcome.FAILED and (cause is None or note.is_cause):
-                wrong[check.hop] = check.hop
-            elif note.outcome is Outcome.UNKNOWN and cause is None and doubt is None:
-                open_[check.hop] = check.hop
-            elif note.outcome is Outcome.FAILED or note.outcome is Outcome.UNKNOWN:
-                origin = cause or doubt
-                found = skipped(f"says nothing before {origin} is well{_beside(note, told)}")
-                if cause:
-                    wrong.setdefault(check.hop, cause)
-                else:
-                    open_.setdefault(check.hop, origin or "")
-            elif note.outcome is Outcome.SKIPPED and note.seen in told:
-                found = skipped(f"as {told[note.seen]}")
-            told.setdefault(note.seen, check.hop)
-            yield Finding(hop=check.hop, note=found)
+            yield Finding(hop=check.hop, note=ledger.entered(check, note))
 
 
-def _beside(note: Note, told: Mapping[str, str]) -> str:
-    """What was seen, unless another hop has told it."""
-    return "" if note.seen in told else f" ({note.seen})"
+@dataclass(slots=True)
+class _Ledger:
+    """What is not well by now: by hop, the hop that it began at.
+
+    Attributes:
+        told: by what was seen, the hop that told it first.
+    """
+
+    failed: dict[str, str] = field(default_factory=dict)
+    unknown: dict[str, str] = field(default_factory=dict)
+    told: dict[str, str] = field(default_factory=dict)
+
+    def entered(self, check: Check, note: Note) -> Note:
+        """A note as it is to be told, after those before it."""
+        teller = self.told.setdefault(note.seen, check.hop)
+        if note.outcome is Outcome.SKIPPED and teller != check.hop:
+            return skipped(f"as {teller}")
+        origin = self._origin(check, note)
+        if origin is None:
+            return note
+        beside = f" ({note.seen})" if teller == check.hop else ""
+        return skipped(f"says nothing before {origin} is well{beside}")
+
+    def _origin(self, check: Check, note: Note) -> str | None:
+        """The hop that a note follows from; None if it stands by itself."""
+        if note.outcome not in (Outcome.FAILED, Outcome.UNKNOWN):
+            return None
+        origin = None if note.is_cause else _first(self.failed, check.needs)
+        if origin is not None or note.outcome is Outcome.FAILED:
+            self.failed.setdefault(check.hop, origin or check.hop)
+            return origin
+        origin = _first(self.unknown, check.needs)
+        self.unknown.setdefault(check.hop, origin or check.hop)
+        return origin
+
+
+def _first(origins: Mapping[str, str], needs: Iterable[str]) -> str | None:
+    return next((origins[need] for need in needs if need in origins), None)
 
 
 def _notes(check: Check) -> Iterator[Note]:
