@@ -23,6 +23,7 @@ from amphora_controller.doctor.findings import (
 )
 from amphora_controller.doctor.options import endpoint
 from amphora_controller.errors import ControllerError
+from amphora_controller.fleet.octavia import connected
 from amphora_controller.octavia_conf import CloudIds
 from amphora_controller.site import Site
 
@@ -41,6 +42,9 @@ def doctor(
         list[str] | None,
         typer.Option(help="Address of one on the management network, or ADDRESS=UUID. Repeatable."),
     ] = None,
+    of: Annotated[
+        str, typer.Option(help="All amphorae of this load balancer too, by Octavia's API.")
+    ] = "",
     octavia_conf_file: Annotated[
         Path, typer.Option("--octavia-conf", help="This controller's.")
     ] = _OCTAVIA_CONF,
@@ -66,7 +70,9 @@ def doctor(
     # What goes wrong is told by the hop that it goes wrong at.
     for name in ("keystoneauth", "openstack", "urllib3"):
         logging.getLogger(name).setLevel(logging.CRITICAL)
-    targets = tuple(_target(text) for text in amphora or ())
+    targets = [_target(text) for text in amphora or ()]
+    if of:
+        targets += _targets_of(of, os_cloud)
     says = _site(site_file, controller) if site_file else None
     found: list[Finding] = []
     try:
@@ -78,7 +84,8 @@ def doctor(
         case = Case(
             conf=conf,
             options=read,
-            targets=targets,
+            # What Octavia's API tells comes last, and has the id.
+            targets=tuple({target.address: target for target in targets}.values()),
             interface=interface,
             cloud=os_cloud,
             site=says,
@@ -107,6 +114,17 @@ def _target(text: str) -> Target:
             f"--amphora {text}: {address!r} is no address",
             "`openstack loadbalancer amphora list` has it as lb_network_ip",
         ) from exc
+
+
+def _targets_of(load_balancer_id: str, cloud: str) -> list[Target]:
+    with connected(cloud or None) as octavia:
+        found = octavia.amphorae(load_balancer_id)
+    if not found:
+        raise ControllerError(
+            f"load balancer {load_balancer_id} has no amphorae",
+            "`openstack loadbalancer list` has the ids",
+        )
+    return [Target(address=ip_address(known.address), id=known.id) for known in found]
 
 
 def _site(path: Path, controller: str) -> SiteSays:

@@ -33,6 +33,7 @@ from tests.support.doctor_faults import (
     keyed,
 )
 from tests.support.doctor_lab import BRIDGE, INTERFACE, KEY, NEIGHBOUR, OWN, PORT, Lab
+from tests.support.octavia_api import CLOUD, new_id, octavia_api
 
 _OWN_IPV6, _NEIGHBOUR_IPV6, _A_IPV6 = "2001:db8::1", "2001:db8::2", "2001:db8::10"
 
@@ -421,6 +422,31 @@ def test_lines_for_people_have_no_colours_in_a_file(
     assert f"FAILED  {A} heartbeats: " in lines[-3]
     assert lines[-2].startswith("        do: ")
     assert lines[-1].startswith(f"failed: {A} heartbeats (")
+
+
+@pytest.mark.slow
+def test_amphorae_of_a_load_balancer_are_those_that_octavia_tells(
+    well: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Octavia's API gives address and id; a load balancer that it does not know is refused."""
+    lb_id, amphora_id = new_id(), str(well.place.amphora_id)
+    with octavia_api(well.controller, tmp_path) as api, well.sending():
+        monkeypatch.setenv("OS_CLIENT_CONFIG_FILE", str(api.clouds_yaml))
+        api.add_load_balancer(lb_id, vip="198.51.100.7")
+        api.add_amphora(
+            **{"id": amphora_id, "load_balancer_id": lb_id, "lb_network_ip": A},
+            **{"ha_ip": "198.51.100.7", "role": "STANDALONE", "status": "ALLOCATED"},
+        )
+        found = well.doctor(capsys, "--of", lb_id, "--os-cloud", CLOUD, amphora="")
+        with well.controller.entered():
+            assert cli.main(["doctor", "--of", new_id(), "--os-cloud", CLOUD]) == 3
+    assert found.hops("FAILED") == []
+    (row,) = [row for row in found.rows if row["seen"] == f"it names {amphora_id}"]
+    assert row["hop"] == f"{A} amphora's certificate"
+    assert f"{A} heartbeats" in found.hops("ok")
 
 
 @pytest.mark.parametrize("amphora", ["amphora-1", "203.0.113.999"])
