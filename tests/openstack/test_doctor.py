@@ -307,7 +307,7 @@ def _password(controller: Controller, _: Connection) -> None:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Broken:
-    """See tests/functional/test_controller_doctor.py."""
+    """See tests/support/doctor_faults.py."""
 
     make: _Break
     hop: str
