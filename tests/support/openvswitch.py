@@ -58,7 +58,7 @@ class OpenVSwitch:
     def vsctl(self, *argv: str) -> str:
         """Run ovs-vsctl; what it prints."""
         done = subprocess.run(
-            ["ovs-vsctl", f"--db={self.database}", "--timeout=20", *argv],
+            ["ovs-vsctl", f"--db={self.database}", "--retry", "--timeout=20", *argv],
             capture_output=True,
             text=True,
             timeout=_DEADLINE_S + 10,
