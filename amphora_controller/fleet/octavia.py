@@ -11,9 +11,9 @@ from openstack import exceptions
 from openstack.connection import Connection
 from openstack.load_balancer.v2.amphora import Amphora
 
+from amphora_controller import cloud_errors
 from amphora_controller.errors import ControllerError
 from amphora_controller.fleet.model import Known, LoadBalancer, Role
-from amphora_controller.setup import cloud_errors
 
 
 @contextmanager

@@ -5,12 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 
+from amphora_controller import cloud_errors
 from amphora_controller.errors import ControllerError
-from amphora_controller.setup import cloud_errors
 from amphora_controller.setup.steps import Change, Step
 
 Say = Callable[[str], None]
 Look = Callable[[Step], Iterator[Change]]
+
+_REQUEST = "run again with --dry-run to see the request"
 
 
 class State(StrEnum):
@@ -98,7 +100,7 @@ def _run_step(step: Step, look: Look, *, dry_run: bool, pending: bool, say: Say)
     except ControllerError as exc:
         error = exc
     except cloud_errors.ERRORS as exc:
-        error = cloud_errors.explained(exc, doing)
+        error = cloud_errors.explained(exc, doing, otherwise=_REQUEST)
     else:
         changed = State.PENDING if dry_run else State.CHANGED
         return Outcome(step=step.name, state=changed if done else State.SAME, changes=done)

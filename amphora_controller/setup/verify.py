@@ -9,9 +9,9 @@ from pathlib import Path
 
 from keystoneauth1.exceptions import ConnectionError as Unreachable
 
-from amphora_controller import octavia_file, text_file
+from amphora_controller import cloud_errors, octavia_file, text_file
 from amphora_controller.errors import ControllerError
-from amphora_controller.setup import cloud_errors, groups, network, rules
+from amphora_controller.setup import groups, network, rules
 from amphora_controller.setup.cloud import Found, Service
 from amphora_controller.setup.config import file_problems, rendered
 from amphora_controller.setup.context import Context

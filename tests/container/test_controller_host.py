@@ -25,7 +25,7 @@ from amphora_controller.units import SystemdUnits
 from tests.support import container, waiting
 from tests.support.container import Container, Disk
 from tests.support.netns import Namespace, namespace
-from tests.unit.test_controller_site import loaded
+from tests.support.sites import loaded
 
 PORT_ID = "3b5b0f5e-8a1c-4b8a-9c1a-2f1d0c5c4e11"
 WANTED = HostInterface(

@@ -20,7 +20,7 @@ from tests.functional.conftest import Place
 from tests.functional.controller_console import ADDRESS, Console
 from tests.support import amphoractl
 from tests.support.cutting_proxy import Breaks, Proxy, cutting_proxy
-from tests.unit.test_controller_site import document
+from tests.support.sites import document
 
 
 @pytest.fixture

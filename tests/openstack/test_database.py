@@ -17,7 +17,7 @@ from amphora_controller.setup.cloud import Cloud
 from amphora_controller.setup.context import Context
 from amphora_controller.setup.db import DbStep
 from tests.support.openstack.servers import HOST, MariaDb, Server
-from tests.unit.test_controller_site import loaded
+from tests.support.sites import loaded
 
 # Of URLs, shells, SQL of both kinds, PyMySQL's own placeholders, Latin-1, and none of it.
 HARD = "@:/?#[]%s%40$' \"`\\;--€größe-пароль"

@@ -28,8 +28,8 @@ from tests.support.netns import run
 from tests.support.openstack.cloud import Cloud
 from tests.support.openstack.registry import identity
 from tests.support.openvswitch import BRIDGE, OpenVSwitch, open_vswitch
+from tests.support.sites import loaded
 from tests.support.units import FileUnits
-from tests.unit.test_controller_site import loaded
 
 PORT = "octavia-health-manager-ctl1-listen-port"
 SUBNETS = [

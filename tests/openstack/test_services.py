@@ -24,8 +24,8 @@ from amphora_controller.setup.services import ServicesStep
 from amphora_controller.site import Site
 from tests.support import need
 from tests.support.openstack.servers import HOST, Server
+from tests.support.sites import loaded
 from tests.support.units import FileUnits
-from tests.unit.test_controller_site import loaded
 
 HARD = "@:/?#[]%s%40$' \"`\\;--€größe-пароль"
 UNITS = ("octavia-worker", "octavia-housekeeping")

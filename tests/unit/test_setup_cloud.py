@@ -8,11 +8,11 @@ import requests
 from keystoneauth1 import exceptions as auth
 from openstack import exceptions as sdk
 
+from amphora_controller import cloud_errors
 from amphora_controller.errors import ControllerError
-from amphora_controller.setup import cloud_errors
 from amphora_controller.setup.cloud import Cloud, Request, Service
 from amphora_controller.setup.context import Context
-from tests.unit.test_controller_site import loaded
+from tests.support.sites import loaded
 
 
 def context(directory: Path, *, dry_run: bool = False) -> Context:
@@ -63,7 +63,7 @@ def answered(status: int, words: str) -> Exception:
         (answered(401, "The request requires authentication"), "look at the password"),
         (answered(404, "not found"), "it was removed meanwhile"),
         (answered(503, "no server"), "the service failed"),
-        (answered(400, "bad"), "--dry-run"),
+        (answered(400, "bad"), "openstack --debug"),
         (auth.Unauthorized("wrong"), "look at the password"),
         (auth.ConnectFailure("refused"), "look whether the service runs"),
         (auth.SSLError("self-signed"), "look whether the service runs"),

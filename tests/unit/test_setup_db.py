@@ -7,7 +7,7 @@ import pytest
 
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup.db_server import Account, refuse_foreign
-from tests.unit.test_controller_site import loaded
+from tests.support.sites import loaded
 
 
 def test_fault_of_the_administrator_is_named(tmp_path: Path) -> None:

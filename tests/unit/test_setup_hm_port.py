@@ -17,8 +17,8 @@ from amphora_controller.hostnet.interface import Command, HostInterface, bridge_
 from amphora_controller.site_host import Plug
 from amphora_controller.units import parse_state
 from tests.support import need
+from tests.support.sites import loaded
 from tests.support.units import commands
-from tests.unit.test_controller_site import loaded
 
 PORT_ID = "3b5b0f5e-8a1c-4b8a-9c1a-2f1d0c5c4e11"
 NETWORK_ID = "6e2c1b64-5f8e-4ad0-8d2b-0a4f3e0c7b11"

@@ -12,7 +12,7 @@ import yaml
 
 from amphora_controller import cli, octavia_file
 from tests.support import need
-from tests.unit.test_controller_site import document
+from tests.support.sites import document
 
 
 def site_file(directory: Path, owner: str) -> Path:

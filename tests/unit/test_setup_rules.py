@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from amphora_controller.setup.rules import Rule, amphora_rules, controller_rules, told
-from tests.unit.test_controller_site import loaded
+from tests.support.sites import loaded
 
 NETWORKS = ("192.0.2.0/24", "2001:db8::/64")
 EGRESS = {"egress IPv4 all", "egress IPv6 all"}

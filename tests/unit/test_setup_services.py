@@ -7,7 +7,7 @@ import pytest
 
 from amphora_controller.errors import ControllerError
 from amphora_controller.setup.services import reason
-from tests.unit.test_controller_site import loaded
+from tests.support.sites import loaded
 
 
 def test_site_without_units_is_refused(tmp_path: Path) -> None:

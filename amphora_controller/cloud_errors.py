@@ -21,21 +21,22 @@ _CATALOGUE = (
 )
 _PASSWORD = "look at the password, and at the domain and project"  # noqa: S105
 _REACH = "look whether the service runs and is reached from this host; run again then"
-_REQUEST = "run again with --dry-run to see the request"
+_REQUEST = "openstack --debug, with the same credentials, shows requests and answers"
 
 
-def explained(exc: Exception, doing: str) -> ControllerError:
+def explained(exc: Exception, doing: str, otherwise: str = _REQUEST) -> ControllerError:
     """An error of ERRORS for people.
 
     Args:
         doing: what was being done: "create network lb-mgmt-net".
+        otherwise: the next step where the error tells none.
     """
     if isinstance(exc, sdk.HttpException) and exc.status_code is not None:
-        return _answered(exc, exc.status_code, doing)
-    return ControllerError(f"{doing}: {_one_line(str(exc))}", _next_step(exc))
+        return _answered(exc, exc.status_code, doing, otherwise)
+    return ControllerError(f"{doing}: {_one_line(str(exc))}", _next_step(exc, otherwise))
 
 
-def _next_step(exc: Exception) -> str:
+def _next_step(exc: Exception, otherwise: str) -> str:
     if isinstance(exc, sdk.ServiceDisabledException):
         # Raised for whatever kept openstacksdk from the service, which only its text tells apart.
         return _CATALOGUE if "catalog" in str(exc) else _REACH
@@ -47,10 +48,10 @@ def _next_step(exc: Exception) -> str:
         return _PASSWORD
     if isinstance(exc, sdk.ConfigException | auth.MissingRequiredOptions | auth.NoMatchingPlugin):
         return _CREDENTIALS
-    return _REQUEST
+    return otherwise
 
 
-def _answered(exc: sdk.HttpException, status: int, doing: str) -> ControllerError:
+def _answered(exc: sdk.HttpException, status: int, doing: str, otherwise: str) -> ControllerError:
     said = _one_line(str(exc.details or exc.message or exc))
     message = f"{doing}: {said} (HTTP {status})"
     if status == 413 or (
@@ -70,7 +71,7 @@ def _answered(exc: sdk.HttpException, status: int, doing: str) -> ControllerErro
     elif status >= 500:
         hint = "the service failed: look at its log; run again then"
     else:
-        hint = _REQUEST
+        hint = otherwise
     return ControllerError(message, hint)
 
 
