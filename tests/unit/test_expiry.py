@@ -15,8 +15,6 @@ from amphora_agent.operations.expiry import Kind, Watch
 from amphora_agent.settings import Settings
 from tests.support import pki
 
-# After the moment at which the certificates of a test become valid, whenever that is in it.
-NOW = datetime.datetime.now(UTC) + datetime.timedelta(minutes=10)
 LB_ID = "0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9"
 
 
@@ -31,7 +29,7 @@ class Place:
 
     settings: Settings
     authorities: pki.Pki
-    now: datetime.datetime = NOW
+    now: datetime.datetime
 
     def serve(self, path: Path) -> None:
         """Write a new certificate of 30 days."""
@@ -51,7 +49,9 @@ def place(authorities: pki.Pki, tmp_path: Path) -> Place:
         agent_server_cert=tmp_path / "server.pem",
         agent_server_ca=authorities.client_chain,
     )
-    made = Place(settings, authorities)
+    # After the moment at which the certificates of the test become valid, whenever that is in it.
+    now = datetime.datetime.now(UTC) + datetime.timedelta(minutes=10)
+    made = Place(settings, authorities, now)
     made.serve(settings.agent_server_cert)
     return made
 
@@ -97,10 +97,11 @@ def test_unreadable_certificate_is_found_with_its_problem(place: Place) -> None:
 def test_log_tells_each_span_once(place: Place, caplog: pytest.LogCaptureFixture) -> None:
     """Looked at every hour for 31 days, a certificate is told of at 21, 14 and 7 days and at 0."""
     caplog.set_level(logging.INFO)
+    began = place.now
     watch = Watch(lambda: place.now)
     told: list[tuple[int, int]] = []
     for hour in range(31 * 24):
-        place.now = NOW + datetime.timedelta(hours=hour)
+        place.now = began + datetime.timedelta(hours=hour)
         watch.look(place.settings)
         told += [(hour // 24, record.levelno) for record in caplog.records]
         caplog.clear()
@@ -134,7 +135,7 @@ def test_agent_that_starts_late_tells_the_last_span_only(
 ) -> None:
     """At the start with five days left there is one message, not one for each limit passed."""
     place.serve(place.of_load_balancer)
-    place.now = NOW + datetime.timedelta(days=25)
+    place.now += datetime.timedelta(days=25)
     watch = Watch(lambda: place.now)
 
     watch.look(place.settings)
