@@ -187,8 +187,9 @@ run_tests() {
     pytest "$@" || FAILED=yes
 }
 
-# Files of tests side by side; most of their time is waiting.
-readonly SIDE_BY_SIDE=(--numprocesses auto --dist loadfile)
+# Files of tests side by side, as most of their time is waiting; in their order, because by the number
+# of tests the slowest ones would be left for the end.
+readonly SIDE_BY_SIDE=(--numprocesses auto --dist loadfile --no-loadscope-reorder)
 
 main() {
     parse_options "$@"
