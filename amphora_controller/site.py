@@ -211,18 +211,22 @@ def load(path: Path) -> Site:
     """Read a site.
 
     Raises:
-        ControllerError: the file cannot be read or is wrong; every fault is named with its place.
+        ControllerError: the file cannot be read or is wrong; the first fault of each part is named
+                with its place.
     """
     try:
-        site = msgspec.yaml.decode(path.read_bytes(), type=Site, dec_hook=decode)
+        document = msgspec.yaml.decode(path.read_bytes())
     except OSError as exc:
         raise ControllerError(
             f"{path} cannot be read", f"{exc.strerror}; amphoractl site init writes one"
         ) from exc
-    except msgspec.ValidationError as exc:
-        raise ControllerError(f"{path} is wrong", _placed(str(exc))) from exc
     except msgspec.DecodeError as exc:
         raise ControllerError(f"{path} is not YAML", str(exc)) from exc
+    try:
+        site = msgspec.convert(document, Site, dec_hook=decode)
+    except msgspec.ValidationError as exc:
+        faults = list(_faults(document)) or [_placed(str(exc))]
+        raise ControllerError(f"{path} is wrong", "\n  ".join(faults)) from exc
     if problems := list(_problems(site)):
         raise ControllerError(f"{path} is wrong", "\n  ".join(problems))
     return site
@@ -237,10 +241,29 @@ def new_secrets() -> dict[str, str]:
     }
 
 
-def _placed(message: str) -> str:
-    """msgspec's words, with the place first."""
-    said, _, place = message.rpartition(" - at `$.")
-    return f"{place.rstrip('`')}: {said}" if said else message
+def _faults(document: object) -> Iterator[str]:
+    """The first fault of each part: msgspec stops at the first one of the whole."""
+    if not isinstance(document, dict):
+        return
+    for field in msgspec.structs.fields(Site):
+        try:
+            if field.name in document:
+                msgspec.convert(document[field.name], field.type, dec_hook=decode)
+            elif field.required:
+                yield f"{field.name}: is missing"
+        except msgspec.ValidationError as exc:
+            yield _placed(str(exc), field.name)
+
+
+def _placed(message: str, part: str = "") -> str:
+    """msgspec's words, with the place first.
+
+    Args:
+        part: what was looked at; empty for the whole.
+    """
+    said, at, place = message.rpartition(" - at `$")
+    path = f"{part}{place.rstrip('`')}" if at else part
+    return f"{path.lstrip('.')}: {said if at else message}" if path else message
 
 
 def _problems(site: Site) -> Iterator[str]:

@@ -31,6 +31,20 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
+def test_each_part_has_its_fault_named(tmp_path: Path) -> None:
+    """What is wrong in one part does not hide what is wrong in another one, or missing."""
+    changes = {"database__password": "", "messaging__hosts": [], "keystone__password": 7}
+    path = tmp_path / "site.yaml"
+    whole = document(**changes)
+    del whole["health"]
+    path.write_text(yaml.safe_dump(whole))
+    with pytest.raises(ControllerError) as failure:
+        site.load(path)
+    assert [line.partition(": ")[0] for line in failure.value.hint.split("\n  ")] == [
+        *("database.password", "messaging.hosts", "keystone.password", "health")
+    ]
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
