@@ -187,9 +187,10 @@ run_tests() {
     pytest "$@" || FAILED=yes
 }
 
-# Files of tests side by side, as most of their time is waiting; in their order, because by the number
-# of tests the slowest ones would be left for the end.
-readonly SIDE_BY_SIDE=(--numprocesses auto --dist loadfile --no-loadscope-reorder)
+# Files of tests side by side, two for each processor, as most of their time is waiting; in their order,
+# because by the number of tests the slowest ones would be left for the end.
+SIDE_BY_SIDE=(--numprocesses $(($(nproc) * 2)) --dist loadfile --no-loadscope-reorder)
+readonly SIDE_BY_SIDE
 
 main() {
     parse_options "$@"
