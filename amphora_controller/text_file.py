@@ -2,7 +2,6 @@
 """Files of text on this host: read, compared, written whole."""
 
 import difflib
-import os
 from pathlib import Path
 
 from amphora_agent.system import files
@@ -42,8 +41,6 @@ def write(path: Path, text: str, *, mode: int, owner: tuple[int, int] | None = N
     """
     try:
         files.make_directory(path.parent)
-        files.write_atomic(path, text.encode(), mode=mode)
-        if owner is not None:
-            os.chown(path, *owner)
+        files.write_atomic(path, text.encode(), mode=mode, owner=owner)
     except OSError as exc:
         raise ControllerError(f"{path} cannot be written", exc.strerror or str(exc)) from exc

@@ -11,13 +11,22 @@ _SUFFIX = ".tmp"
 _TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}\.tmp")
 
 
-def write_atomic(path: Path, data: bytes, *, mode: int, durable: bool = True) -> None:
+def write_atomic(
+    path: Path,
+    data: bytes,
+    *,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    durable: bool = True,
+) -> None:
     """Replace a file so that a reader, or a crash, sees the old or the new content, never a part.
 
-    The mode is set before the content is written, so that a secret is never readable by others,
-    and the directory is synchronised, so that the new name survives a power failure.
+    Owner and mode are set before the content is written, so that a secret is never readable by
+    others and a service never finds a file that is not its own. The directory is synchronised, so
+    that the new name survives a power failure.
 
     Args:
+        owner: user and group id; None leaves the file to who runs this.
         durable: otherwise nothing is synchronised, and a power failure may leave anything.
 
     Raises:
@@ -26,6 +35,8 @@ def write_atomic(path: Path, data: bytes, *, mode: int, durable: bool = True) ->
     handle, temporary = _make_temporary(path)
     try:
         try:
+            if owner is not None:
+                os.fchown(handle, *owner)
             os.fchmod(handle, mode)
             rest = memoryview(data)
             while rest:

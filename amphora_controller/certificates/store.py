@@ -116,9 +116,7 @@ class Store:
             try:
                 self._make_directory(path.parent)
                 mode = _PRIVATE_MODE if b"PRIVATE KEY" in data else _PUBLIC_MODE
-                files.write_atomic(path, data, mode=mode)
-                if self.owner is not None:
-                    os.chown(path, *self.owner)
+                files.write_atomic(path, data, mode=mode, owner=self.owner)
             except OSError as exc:
                 raise ControllerError(
                     f"{path} cannot be written", exc.strerror or str(exc)

@@ -3,6 +3,7 @@
 
 import os
 import stat
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from amphora_agent.system import files
+from tests.support import need
 
 _WATCHED = {os.open: "open", os.fsync: "fsync", os.replace: "replace", os.fchmod: "fchmod"}
 
@@ -80,6 +82,31 @@ def test_write_that_fails_leaves_the_old_file_alone(tmp_path: Path) -> None:
         files.write_atomic(path, b"new", mode=0o600)
     assert [entry.name for entry in tmp_path.iterdir()] == ["in-the-way"]
     assert (path / "kept").read_bytes() == b"kept"
+
+
+def test_write_for_an_owner_is_all_or_nothing(tmp_path: Path) -> None:
+    """A file has its owner from the beginning; one that cannot be given away is not replaced."""
+    need.root()
+    need.programs("unshare")
+    path = tmp_path / "file"
+    files.write_atomic(path, b"old", mode=0o640, owner=(12, 34))
+    before = path.stat()
+    assert (before.st_uid, before.st_gid, stat.S_IMODE(before.st_mode)) == (12, 34, 0o640)
+    # In a user namespace that knows root alone, nobody else can be given anything.
+    script = (
+        "import sys; from pathlib import Path; from amphora_agent.system import files\n"
+        "files.write_atomic(Path(sys.argv[1]), b'new', mode=0o640, owner=(12, 34))"
+    )
+    tmp_path.chmod(0o777)
+    refused = subprocess.run(
+        ["unshare", "--user", "--map-root-user", sys.executable, "-c", script, path],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "OSError" in refused.stderr
+    assert path.read_bytes() == b"old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["file"]
 
 
 def test_write_of_the_same_content_touches_nothing(tmp_path: Path) -> None:
