@@ -54,7 +54,7 @@ def plan(networks: Lab, authorities: Pki, keys: KeyPair) -> Plan:
 
 
 def member_network(networks: Lab) -> str:
-    """A bridge for members, with the address of their router; its name."""
+    """A bridge for members without an address of its own; its name."""
     name = f"br-{uuid.uuid4().hex[:6]}"
     networks.namespace.ip("link", "add", name, "type", "bridge")
     networks.namespace.ip("link", "set", name, "up")

@@ -58,8 +58,12 @@ class Namespace:
                 _set_namespace(home.fileno())
 
     def add_bridge(self, name: str, address: IPv4Interface | IPv6Interface) -> None:
-        """Add a bridge that has `address` itself and is up."""
-        self.ip("link", "add", name, "type", "bridge")
+        """Add a bridge that has `address` itself and is up.
+
+        Its MAC is given: left alone it would be that of whichever port has the lowest one, change
+        as ports come and go, and leave everybody else with a stale neighbour for half a minute.
+        """
+        self.ip("link", "add", "name", name, "address", _random_mac(), "type", "bridge")
         self.add_address(name, address)
         self.ip("link", "set", name, "up")
 
@@ -120,6 +124,11 @@ def run(*argv: str) -> str:
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(argv)} exited {done.returncode}: {done.stderr.strip()}")
     return done.stdout
+
+
+def _random_mac() -> str:
+    """A unicast MAC address that is administered locally."""
+    return bytes([0x02, *secrets.token_bytes(5)]).hex(":")
 
 
 def _is_in(pid: int, namespace: os.stat_result) -> bool:

@@ -54,6 +54,19 @@ def test_sockets_opened_inside_stay_inside(inside: Namespace) -> None:
         here.bind(("127.0.0.1", 0))  # the namespace has its own ports
 
 
+def test_bridge_keeps_its_address_as_ports_come_and_go(inside: Namespace) -> None:
+    """Its MAC is the one that neighbours have learned, however low that of another port is."""
+    inside.add_bridge("bridge0", IPv4Interface("192.0.2.1/24"))
+    command = inside.command("cat", "/sys/class/net/bridge0/address")
+    before = netns.run(*command)
+    inside.add_nic("nic0", mac="fa:16:3e:00:00:01", mtu=1450, bridge="bridge0")
+    inside.ip("link", "set", "p-nic0", "nomaster", "address", "00:00:5e:00:53:01")
+    inside.ip("link", "set", "p-nic0", "master", "bridge0")
+    assert netns.run(*command) == before
+    inside.remove_nic("nic0")
+    assert netns.run(*command) == before
+
+
 def test_namespace_is_gone_afterwards() -> None:
     """A namespace is removed at the end, also when the test in it fails."""
     seen: list[str] = []
