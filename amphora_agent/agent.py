@@ -8,6 +8,7 @@ import stat
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -60,23 +61,23 @@ def wait_for_files(config_file: Path) -> tuple[Settings, ServerContexts]:
 
     Octavia's files may come after the start, or be broken; each new reason is told once.
     """
-    notifier = Notifier.from_environment(os.environ)
     told = ""
-    while True:
-        try:
-            loaded = settings.load(config_file)
-            contexts = ServerContexts(
-                loaded.agent_server_cert, loaded.agent_server_ca, loaded.tls_minimum
-            )
-            contexts.current()
-        except ConfigError as exc:
-            if str(exc) != told:
-                told = str(exc)
-                print(f"amphora-agent waits: {told}", file=sys.stderr, flush=True)
-                notifier.status(f"waits: {told}")
-        else:
-            return loaded, contexts
-        time.sleep(_WAIT_POLL_S)
+    with closing(Notifier.from_environment(os.environ)) as notifier:
+        while True:
+            try:
+                loaded = settings.load(config_file)
+                contexts = ServerContexts(
+                    loaded.agent_server_cert, loaded.agent_server_ca, loaded.tls_minimum
+                )
+                contexts.current()
+            except ConfigError as exc:
+                if str(exc) != told:
+                    told = str(exc)
+                    print(f"amphora-agent waits: {told}", file=sys.stderr, flush=True)
+                    notifier.status(f"waits: {told}")
+            else:
+                return loaded, contexts
+            time.sleep(_WAIT_POLL_S)
 
 
 def configure_logging(loaded: Settings, environment: Mapping[str, str]) -> None:
@@ -108,20 +109,21 @@ def serve(context: Context, contexts: ServerContexts) -> None:
     recovery.sweep(context)
     loaded = context.settings
     watch = expiry.Watch(lambda: datetime.now(UTC))
-    transport = Transport(
-        contexts=contexts,
-        failures=context.handshakes,
-        limits=Limits(body_s=loaded.request_timeout_s, body_bytes=BODY_MAX_BYTES),
-        hang_up=lambda: context.settings,
-        alive=Notifier.from_environment(os.environ).alive,
-        hourly=lambda: watch.look(context.settings),
-    )
     host = f"[{loaded.bind_host}]" if ":" in loaded.bind_host else loaded.bind_host
-    Server(
-        lambda: create_app(context),
-        transport,
-        f"{host}:{loaded.bind_port}",
-        loglevel="debug" if loaded.debug else "warning",
-        # For the scheme of URLs; the worker has contexts of its own.
-        certfile=str(loaded.agent_server_cert),
-    ).run()
+    with closing(Notifier.from_environment(os.environ)) as notifier:
+        transport = Transport(
+            contexts=contexts,
+            failures=context.handshakes,
+            limits=Limits(body_s=loaded.request_timeout_s, body_bytes=BODY_MAX_BYTES),
+            hang_up=lambda: context.settings,
+            alive=notifier.alive,
+            hourly=lambda: watch.look(context.settings),
+        )
+        Server(
+            lambda: create_app(context),
+            transport,
+            f"{host}:{loaded.bind_port}",
+            loglevel="debug" if loaded.debug else "warning",
+            # For the scheme of URLs; the worker has contexts of its own.
+            certfile=str(loaded.agent_server_cert),
+        ).run()

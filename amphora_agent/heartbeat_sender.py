@@ -6,6 +6,10 @@ message to one controller, in turn. A missing or broken configuration file makes
 that breaks later leaves the last good settings in force. Both are said in the journal.
 """
 
+import amphora_agent.sender.own_hashes  # noqa: F401  # before all others
+
+# isort: split
+
 import os
 import signal
 import sys
@@ -68,24 +72,28 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.pthread_sigmask(signal.SIG_BLOCK, _SIGNALS)
     for number in STOP_SIGNALS:
         signal.signal(number, _stop)
-    notifier = Notifier.from_environment(os.environ)
-    notifier.ready("starting")
-    journal = Journal()
-    try:
-        with DatagramSender() as datagrams, closing(_table()) as table:
-            sender = Sender(
-                journal,
-                Transmission(journal, datagrams),
-                LvsListeners(journal, table),
-                StatusFile(_runtime_directory(), journal),
-            )
-            with closing(sender):
-                _run(ConfigFile(path, journal), sender, journal, notifier)
-    except _Stop:
-        pass
-    finally:
-        notifier.stopping()
+    with closing(Notifier.from_environment(os.environ)) as notifier:
+        notifier.ready("starting")
+        try:
+            _serve(path, notifier)
+        except _Stop:
+            pass
+        finally:
+            notifier.stopping()
     return 0
+
+
+def _serve(path: Path, notifier: Notifier) -> None:
+    journal = Journal()
+    with DatagramSender() as datagrams, closing(_table()) as table:
+        sender = Sender(
+            journal,
+            Transmission(journal, datagrams),
+            LvsListeners(journal, table),
+            StatusFile(_runtime_directory(), journal),
+        )
+        with closing(sender):
+            _run(ConfigFile(path, journal), sender, journal, notifier)
 
 
 def _table() -> IpvsTable:

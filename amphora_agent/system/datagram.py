@@ -165,5 +165,7 @@ class DatagramSender:
 
 
 def _endpoints(host: str, port: int, flags: int) -> list[Endpoint]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_DGRAM, flags=flags)
+    # Text would be encoded as IDNA asks, with tables of all of Unicode (a quarter of a MiB).
+    name = host.encode() if host.isascii() else host
+    found = socket.getaddrinfo(name, port, type=socket.SOCK_DGRAM, flags=flags)
     return [(family, address) for family, _, _, _, address in found]

@@ -10,6 +10,8 @@ from typing import Self
 class Notifier:
     """Tells systemd how the service is; does nothing where systemd does not listen.
 
+    It has a socket from the first message until `close`.
+
     Attributes:
         watchdog_s: seconds within which systemd expects the next `alive`; None when it does not
             watch.
@@ -19,6 +21,7 @@ class Notifier:
         """Send to the unix datagram socket `address`; a leading @ names an abstract one."""
         self._address = f"\0{address[1:]}" if address and address[0] == "@" else address
         self.watchdog_s = watchdog_s
+        self._channel: socket.socket | None = None
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str]) -> Self:
@@ -52,16 +55,24 @@ class Notifier:
         """The service is about to end."""
         self._send("STOPPING=1")
 
+    def close(self) -> None:
+        """Give the socket back."""
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None
+
     def _send(self, message: str) -> None:
         if self._address is None:
             return
-        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as channel:
-            channel.setblocking(False)
-            try:
-                channel.sendto(message.encode(), self._address)
-            except OSError:
-                # systemd restarts itself, or its queue is full: the next message will do.
-                return
+        if self._channel is None:
+            self._channel = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._channel.setblocking(False)
+        try:
+            # Not connected: a systemd that was started again has another socket of the same name.
+            self._channel.sendto(message.encode(), self._address)
+        except OSError:
+            # systemd restarts itself, or its queue is full: the next message will do.
+            return
 
 
 def _line(text: str) -> str:

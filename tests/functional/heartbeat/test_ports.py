@@ -5,7 +5,7 @@ import os
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -168,12 +168,13 @@ def test_notifier_says_what_systemd_reads(tmp_path: Path, is_abstract: bool) -> 
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(f"\0{name[1:]}" if is_abstract else name)
         systemd.settimeout(_DEADLINE_S)
-        notifier = Notifier.from_environment({"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"})
-        assert notifier.watchdog_s == 30.0
-        notifier.ready("up\nREADY=0")
-        notifier.status("fine")
-        notifier.alive()
-        notifier.stopping()
+        variables = {"NOTIFY_SOCKET": name, "WATCHDOG_USEC": "30000000"}
+        with closing(Notifier.from_environment(variables)) as notifier:
+            assert notifier.watchdog_s == 30.0
+            notifier.ready("up\nREADY=0")
+            notifier.status("fine")
+            notifier.alive()
+            notifier.stopping()
         said = [systemd.recv(1000) for _ in range(4)]
     assert said == [b"READY=1\nSTATUS=up READY=0", b"STATUS=fine", b"WATCHDOG=1", b"STOPPING=1"]
 
@@ -196,19 +197,34 @@ def test_notifier_without_watchdog_does_not_feed_it(
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(path))
         systemd.settimeout(_DEADLINE_S)
-        notifier = Notifier.from_environment({"NOTIFY_SOCKET": str(path), **variables})
-        notifier.alive()
-        notifier.stopping()
+        variables = {"NOTIFY_SOCKET": str(path), **variables}
+        with closing(Notifier.from_environment(variables)) as notifier:
+            notifier.alive()
+            notifier.stopping()
         assert systemd.recv(1000) == b"STOPPING=1"
 
 
 def test_notifier_survives_a_deaf_systemd(tmp_path: Path) -> None:
-    """Nobody at the socket, or no socket at all, is no error."""
-    Notifier(str(tmp_path / "nobody")).ready("up")
+    """Nobody at the socket, a full one, or no socket at all, is no error."""
     Notifier(None).ready("up")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
-        systemd.bind(str(tmp_path / "full"))
-        notifier = Notifier(str(tmp_path / "full"))
-        for _ in range(2000):
-            notifier.status("x" * 100)
-        assert systemd.recv(1000).startswith(b"STATUS=x")
+    path = tmp_path / "notify"
+    with closing(Notifier(str(path))) as notifier:
+        notifier.ready("up")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(str(path))
+            for _ in range(2000):
+                notifier.status("x" * 100)
+            assert systemd.recv(1000).startswith(b"STATUS=x")
+
+
+def test_notifier_finds_a_systemd_that_was_started_again(tmp_path: Path) -> None:
+    """A new socket of the same name hears the next message."""
+    path = tmp_path / "notify"
+    with closing(Notifier(str(path))) as notifier:
+        for text in ("one", "two"):
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+                systemd.bind(str(path))
+                systemd.settimeout(_DEADLINE_S)
+                notifier.status(text)
+                assert systemd.recv(1000) == f"STATUS={text}".encode()
+            path.unlink()

@@ -7,6 +7,7 @@ systemd (its notify socket), never by a clock.
 
 import signal
 import socket
+from pathlib import Path
 
 from tests.support import waiting
 from tests.support.heartbeat_lab import (
@@ -118,3 +119,17 @@ def test_watchdog_is_fed_between_heartbeats(
     amphora.systemd.forget()
     assert [amphora.systemd.hear() for _ in range(3)] == ["WATCHDOG=1"] * 3
     assert len(listener.received()) == 1
+
+
+def test_sender_has_no_library_in_memory_that_it_hardly_uses(
+    amphora: Amphora, manager: tuple[Listener, str], octavia: Opener
+) -> None:
+    """It signs without OpenSSL, and sends to a name without Unicode's tables."""
+    listener, entry = manager
+    amphora.configure([f"localhost:{entry.rpartition(':')[2]}"])
+    sender = amphora.start()
+    assert octavia.message(listener.next(deadline_s=DEADLINE_S).payload)["seq"] == 0
+    mapped = Path(f"/proc/{sender.pid}/maps").read_text()
+    assert "libc.so" in mapped
+    assert "libcrypto" not in mapped
+    assert "unicodedata" not in mapped
