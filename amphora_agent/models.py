@@ -25,13 +25,6 @@ class Action(StrEnum):
     RELOAD = "reload"
 
 
-class Topology(StrEnum):
-    """How many amphorae serve one load balancer."""
-
-    SINGLE = "SINGLE"
-    ACTIVE_STANDBY = "ACTIVE_STANDBY"
-
-
 class InterfaceType(StrEnum):
     """What an interface of the namespace is for."""
 

@@ -25,10 +25,10 @@ from amphora_agent.models import (
     NetworkPlug,
     Route,
     Rule,
-    Topology,
     Vip,
     VipPlug,
 )
+from amphora_agent.topology import Topology
 
 _ANYWHERE = {4: ip_network("0.0.0.0/0"), 6: ip_network("::/0")}
 

@@ -30,8 +30,8 @@ from amphora_agent import settings_values as values
 from amphora_agent.entities import unescape
 from amphora_agent.errors import ConfigError
 from amphora_agent.layout import Layout
-from amphora_agent.models import Topology
 from amphora_agent.settings_values import Controller
+from amphora_agent.topology import Topology
 
 T = TypeVar("T")
 

@@ -11,7 +11,7 @@ from msgspec import Meta
 
 from amphora_agent.balancer.values import Address, Network
 from amphora_agent.layout import is_object_id
-from amphora_agent.models import Topology
+from amphora_agent.topology import Topology
 from amphora_controller.site_part import Name, Part, Url
 
 

@@ -19,7 +19,7 @@ from amphora_agent.balancer.parts import Protocol
 from amphora_agent.balancer.pool import Pool
 from amphora_agent.balancer.values import ObjectId
 from amphora_agent.errors import InvalidRequest
-from amphora_agent.models import Topology
+from amphora_agent.topology import Topology
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -13,7 +13,7 @@ from amphora_agent.balancer.listener import Listener
 from amphora_agent.balancer.parts import LVS_PROTOCOLS
 from amphora_agent.balancer.state import Desired, File, Runs
 from amphora_agent.layout import Layout
-from amphora_agent.models import Topology
+from amphora_agent.topology import Topology
 
 _PRIVATE = 0o600
 _PUBLIC = 0o644

@@ -23,7 +23,7 @@ from amphora_agent.balancer.values import (
     Sha256,
     VrrpPassword,
 )
-from amphora_agent.models import Topology
+from amphora_agent.topology import Topology
 
 
 class Role(StrEnum):

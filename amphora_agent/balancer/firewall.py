@@ -6,7 +6,8 @@ from ipaddress import ip_network
 
 from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.parts import Protocol
-from amphora_agent.models import FirewallRule, RuleProtocol, Topology
+from amphora_agent.models import FirewallRule, RuleProtocol
+from amphora_agent.topology import Topology
 
 _PROTOCOLS = {Protocol.UDP: RuleProtocol.UDP, Protocol.SCTP: RuleProtocol.SCTP}
 # Number of the IP protocol (IANA).

@@ -7,7 +7,7 @@ from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.listener import Listener
 from amphora_agent.balancer.parts import Protocol
 from amphora_agent.layout import Layout
-from amphora_agent.models import Topology
+from amphora_agent.topology import Topology
 
 _HTTP = frozenset({Protocol.HTTP, Protocol.TERMINATED_HTTPS, Protocol.PROMETHEUS})
 

@@ -9,9 +9,10 @@ from collections.abc import Collection
 
 from amphora_agent.errors import AgentError
 from amphora_agent.layout import VIP_INTERFACE
-from amphora_agent.models import IPAddress, Topology
+from amphora_agent.models import IPAddress
 from amphora_agent.operations import plugged
 from amphora_agent.operations.context import Context
+from amphora_agent.topology import Topology
 
 LOG = logging.getLogger(__name__)
 

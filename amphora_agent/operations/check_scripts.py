@@ -19,10 +19,10 @@ from pathlib import Path
 
 from amphora_agent import render
 from amphora_agent.layout import Layout
-from amphora_agent.models import Topology
 from amphora_agent.operations import inventory
 from amphora_agent.operations.context import Context
 from amphora_agent.system.disk import Disk
+from amphora_agent.topology import Topology
 
 # keepalived runs the first, which reads the others.
 _PROGRAM = 0o755

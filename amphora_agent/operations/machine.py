@@ -10,9 +10,9 @@ from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.haproxy import Host
 from amphora_agent.errors import WrongAmphora
 from amphora_agent.layout import VIP_INTERFACE, Layout
-from amphora_agent.models import Topology
 from amphora_agent.operations import firewall
 from amphora_agent.operations.context import Context
+from amphora_agent.topology import Topology
 
 # The profile whose processors are kept free for haproxy (element amphora-tuned of Octavia).
 _TUNED = "amphora"

@@ -10,9 +10,9 @@ from amphora_agent.balancer.document import LoadBalancer
 from amphora_agent.balancer.revision import KEPT, Revision
 from amphora_agent.balancer.state import Change, Desired, File, Runs, changes
 from amphora_agent.layout import Layout
-from amphora_agent.models import Topology
 from amphora_agent.operations import checking, machine, pems, revisions, serving
 from amphora_agent.operations.context import Context
+from amphora_agent.topology import Topology
 
 _PRIVATE = 0o600
 

@@ -14,8 +14,8 @@ from amphora_agent.models import (
     Interface,
     IPNetwork,
     RuleProtocol,
-    Topology,
 )
+from amphora_agent.topology import Topology
 from tests.unit.test_plan import PLUG
 
 NARROW = ip_network("192.0.2.0/24")

@@ -14,10 +14,10 @@ from amphora_agent.models import (
     NetworkPlug,
     Route,
     Rule,
-    Topology,
     Vip,
     VipPlug,
 )
+from amphora_agent.topology import Topology
 
 SUBNET = ip_network("203.0.113.0/24")
 VIP = ip_address("203.0.113.9")

@@ -17,11 +17,12 @@ import pytest
 
 from amphora_agent import validate
 from amphora_agent.errors import Conflict, NotFound
-from amphora_agent.models import IPAddress, IPInterface, Topology
+from amphora_agent.models import IPAddress, IPInterface
 from amphora_agent.operations import interfaces, plug
 from amphora_agent.operations.context import Context
 from amphora_agent.settings import Settings
 from amphora_agent.system.settings_store import SettingsStore
+from amphora_agent.topology import Topology
 from tests.support.kernel_model import KernelModel, PowerFailure
 
 SEQUENCES = 2000

@@ -11,7 +11,8 @@ import pytest
 
 from amphora_agent import plan, render, validate
 from amphora_agent.errors import InvalidRequest
-from amphora_agent.models import HostRoute, NetworkPlug, Topology
+from amphora_agent.models import HostRoute, NetworkPlug
+from amphora_agent.topology import Topology
 from tests.support import need
 from tests.unit.test_plan import GATEWAY, NETWORK_PLUG, PLUG
 

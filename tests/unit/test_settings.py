@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from amphora_agent import settings
 from amphora_agent.errors import ConfigError
-from amphora_agent.models import Topology
 from amphora_agent.settings import Settings, TlsVersion
 from amphora_agent.settings_values import Controller
+from amphora_agent.topology import Topology
 
 AMPHORA_ID = "a1b2c3d4-0000-4000-8000-000000000001"
 MINIMAL = f"[amphora_agent]\namphora_id = {AMPHORA_ID}\n"

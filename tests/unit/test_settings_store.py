@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from amphora_agent import settings
-from amphora_agent.models import Topology
 from amphora_agent.settings import Settings
 from amphora_agent.system.settings_store import SettingsStore, set_log_level
+from amphora_agent.topology import Topology
 
 AMPHORA_ID = "a1b2c3d4-0000-4000-8000-000000000001"
 
