@@ -12,7 +12,6 @@ import typer
 from amphora_controller.amphora.client import Amphora
 from amphora_controller.certificates.store import Store
 from amphora_controller.errors import ControllerError
-from amphora_controller.fleet.octavia import connected
 
 DIRECTORY = Path("/etc/octavia/certs")
 
@@ -90,6 +89,9 @@ class Reach:
         return [self.one(address, amphora_id) for address in found]
 
     def _of(self, load_balancer_id: str, cloud: str | None) -> list[Amphora]:
+        # openstacksdk takes longer to load than an amphora to answer, and addresses need none.
+        from amphora_controller.fleet.octavia import connected  # noqa: PLC0415
+
         with connected(cloud) as octavia:
             found = octavia.amphorae(load_balancer_id)
         if not found:
