@@ -7,11 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support import configdrive, dhcp, lab
+from tests.support import configdrive, dhcp, lab, waiting
 from tests.support import guest as guests
 from tests.support.configdrive import DhcpPort
 from tests.support.guest import Guest, Hardware, Plan
 from tests.support.octavia_driver import Octavia
+from tests.support.ssh import RemoteError
 
 BOOT_DEADLINE_S = 400
 
@@ -55,3 +56,20 @@ def test_lease_brings_a_route_and_leaves_the_rest(guest: Guest) -> None:
     assert link["mtu"] == lab.MTU
     assert guest.shell.run("hostname").strip() == guest.plan.name
     assert "nameserver" not in guest.shell.run("cat /etc/resolv.conf")
+
+
+def test_kernel_that_panics_boots_again(guest: Guest) -> None:
+    """A fault of the kernel is no end: the amphora boots by itself, and has its lease again."""
+    boot_id = "cat /proc/sys/kernel/random/boot_id"
+    before = guest.shell.run(boot_id)
+    # After the end of this ssh, which would otherwise wait for an answer.
+    guest.shell.run("(sleep 1; echo c > /proc/sysrq-trigger) > /dev/null 2>&1 < /dev/null &")
+
+    def booted() -> bool | None:
+        try:
+            return guest.shell.run(boot_id) != before or None
+        except RemoteError:
+            return None
+
+    waiting.until("another boot", booted, deadline_s=BOOT_DEADLINE_S, every_s=1)
+    guest.wait_for_answer(deadline_s=BOOT_DEADLINE_S)
