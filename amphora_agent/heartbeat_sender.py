@@ -50,7 +50,9 @@ class _Stop(BaseException):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run until SIGTERM or SIGINT; SIGHUP reads the configuration again.
+    """Run until SIGTERM or SIGINT.
+
+    SIGHUP has the configuration read again, and new workers of haproxy connected to.
 
     Args:
         argv: options, those of the process by default.
@@ -122,9 +124,11 @@ def _run(config_file: ConfigFile, sender: Sender, journal: Journal, notifier: No
             if time.monotonic() >= due_s:
                 notifier.status(_beat(sender, config, journal))
                 due_s = gate.next_due(due_s, now_s=time.monotonic(), interval_s=interval_s)
-        # SIGHUP ends the wait, and the file is looked at before anything else.
-        if _wait(min(due_s, time.monotonic() + _CONFIG_LOOK_S), notifier) in STOP_SIGNALS:
+        received = _wait(min(due_s, time.monotonic() + _CONFIG_LOOK_S), notifier)
+        if received in STOP_SIGNALS:
             return
+        if received == signal.SIGHUP:
+            sender.meet()
 
 
 def _beat(sender: Sender, config: Settings, journal: Journal) -> str:

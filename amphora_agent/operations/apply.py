@@ -9,6 +9,7 @@ afterwards what it should be.
 import logging
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -17,7 +18,7 @@ from amphora_agent import haproxycfg, haproxyfiles, haproxyservers, hitless, ren
 from amphora_agent.errors import AgentError, CommandFailed, Refused
 from amphora_agent.haproxyfiles import Kind, Loaded
 from amphora_agent.hitless import Commands, Held, Reload, Step
-from amphora_agent.layout import haproxy_unit
+from amphora_agent.layout import HEARTBEAT_UNIT, haproxy_unit
 from amphora_agent.operations import running
 from amphora_agent.operations.context import Context
 from amphora_agent.operations.counters import Event
@@ -250,6 +251,9 @@ def _reload(context: Context, lb_id: str) -> None:
         now = running.worker(context, lb_id)
         if now is not None and now != before:
             running.remember(context, lb_id, now[0], loaded)
+            # It meets the new worker, so that what this one counts is not lost to the next reload.
+            with suppress(CommandFailed):
+                context.services.reload(HEARTBEAT_UNIT)
             return
         time.sleep(_RELOAD_POLL_S)
     raise CommandFailed(

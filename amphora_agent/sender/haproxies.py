@@ -55,6 +55,11 @@ class Haproxies:
             workers.close()
         self._workers.clear()
 
+    def meet(self) -> None:
+        """Keep workers that are new for the next look, even if a reload replaces them before."""
+        for workers in self._workers.values():
+            workers.meet()
+
     def ask(self, paths: Layout, lb_ids: Sequence[str], *, interval_s: float) -> None:
         """Ask every haproxy how it is; `collect` reads the answers.
 

@@ -20,6 +20,8 @@ from amphora_agent.system.conversation import Conversation, readable
 
 # A worker that ends while it is asked has a successor; more than two in one look are a fault.
 _CONNECTIONS_PER_LOOK = 3
+# haproxy lets ten in at its stats socket (stats maxconn), and others have questions, too.
+_MEETINGS_PER_LOOK = 4
 
 
 class Talk:
@@ -114,6 +116,19 @@ class Workers:
         self._error: AgentError | None = None
         self._idle_s = 0.0
         self._connections = 0
+        self._meetings = 0
+
+    def meet(self) -> None:
+        """Keep whoever accepts now for the next look, even if it is replaced before that."""
+        if self._meetings == _MEETINGS_PER_LOOK:
+            return
+        self._meetings += 1
+        try:
+            # Whether it is the one that serves or an old one shows when it is asked.
+            self._replaced.append(Talk(self._path, idle_s=self._idle_s))
+        except AgentError:
+            # The next look says what is wrong.
+            return
 
     def ask(self, *, idle_s: float) -> None:
         """Begin a look; nothing is waited for.
@@ -122,7 +137,7 @@ class Workers:
             idle_s: how long haproxy shall wait for the next look.
         """
         self._idle_s = idle_s
-        self._connections = 0
+        self._connections = self._meetings = 0
         self._error = None
         lasting = self._current
         for talk in self._all():
@@ -167,6 +182,11 @@ class Workers:
             current=current or self._error or AgentError("haproxy did not answer in time", "")
         )
         for talk in self._replaced.copy():
+            if current is not None and talk.worker == current.worker:
+                # It was met, and nobody has replaced it.
+                talk.close()
+                self._replaced.remove(talk)
+                continue
             if talk.snapshot is not None:
                 look.replaced.append(talk.snapshot)
             elif talk.error is not None:

@@ -56,6 +56,10 @@ class Sender:
         if self._counters is not None:
             self._counters.close()
 
+    def meet(self) -> None:
+        """Something was reloaded: what a new worker counts is told, however short its life."""
+        self._haproxies.meet()
+
     def beat(self, config: Settings) -> str:
         """Look at everything and send one heartbeat, or say why not.
 

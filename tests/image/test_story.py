@@ -16,7 +16,7 @@ import pytest
 from tests.image.conftest import HEARTBEAT_KEY
 from tests.support import configdrive, heartbeats, lab, ssh
 from tests.support import guest as guests
-from tests.support.balancer import Listener, LoadBalancer, Member, Pool, VipPort
+from tests.support.balancer import Listener, LoadBalancer, Member, Pool, Rejection, VipPort
 from tests.support.guest import Guest, Hardware, Plan
 from tests.support.http_member import fetch, http_member
 from tests.support.measurements import Measurements
@@ -350,6 +350,35 @@ def test_heartbeats_bill_every_connection_once(
     assert sum(item["tx"] for item in billed) > 0
     assert sum(item["ereq"] for item in billed) == 0
     assert last == {"tx": 0, "rx": 0, "conns": 0, "totconns": 0, "ereq": 0}
+
+
+def test_heartbeats_bill_a_worker_that_lived_between_two_of_them(
+    guest: Guest, controller: Octavia, health: HealthManager, balancer: LoadBalancer
+) -> None:
+    """Two reloads in a row, with requests after each: no connection is billed twice or never."""
+    [listener] = balancer.listeners
+    policies = (Rejection(prefix="/one"), Rejection(prefix="/two"))
+
+    def billed(mark: int) -> int:
+        messages = health.since(mark)
+        return sum(item["listeners"][str(listener.id)]["stats"]["totconns"] for item in messages)
+
+    def reloaded() -> int:
+        return guest.shell.run("journalctl --unit amphora-heartbeat").count(": Reloaded ")
+
+    reloads = reloaded()
+    health.next()
+    mark = health.mark()
+    for count in (1, 2):
+        changed = replace(listener, policies=policies[:count])
+        controller.update(replace(balancer, listeners=(changed,)))
+        answers(guest, balancer, 5)
+    controller.update(balancer)
+    health.wait_for("ten connections", lambda _message: billed(mark) >= 10)
+    health.next()
+    assert billed(mark) == 10
+    # The sender was told of each, and met the worker: both may have lived within one period.
+    assert reloaded() == reloads + 3
 
 
 def test_invalid_configuration_is_refused(

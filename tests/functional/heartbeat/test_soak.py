@@ -84,7 +84,7 @@ class Soak:
         """Each gets a new worker, and nobody but the sender keeps the old one."""
         self.steady.haproxy.replace_worker()
         self.shaken.haproxy.replace_worker()
-        # A worker that is replaced before it was ever asked takes along what it counted.
+        # A worker that is replaced before the sender has met it takes along what it counted.
         self.told.wait_for_look()
 
     def kill(self) -> None:
