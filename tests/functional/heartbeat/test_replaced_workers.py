@@ -1,11 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What a worker counted that a reload has replaced, also when it does not answer meanwhile."""
 
-import signal
 import socket
-import subprocess
-from contextlib import ExitStack, suppress
-from pathlib import Path
+from contextlib import ExitStack
 
 from tests.support import waiting
 from tests.support.heartbeat_haproxy import Haproxy, StartHaproxy, hung
@@ -130,94 +127,3 @@ def test_long_connection_of_an_old_worker_is_reported(
             every_s=0.1,
         )
         assert sum(rx for _conns, rx in told()) == 1234
-
-
-def sockets(sender: subprocess.Popen[bytes]) -> int:
-    """How many sockets the sender has."""
-    links = []
-    for link in Path(f"/proc/{sender.pid}/fd").iterdir():
-        # One may be closed meanwhile.
-        with suppress(FileNotFoundError):
-            links.append(str(link.readlink()))
-    return sum(link.startswith("socket:") for link in links)
-
-
-def await_sockets(sender: subprocess.Popen[bytes], count: int) -> None:
-    """Wait until the sender has so many sockets."""
-    waiting.until(
-        f"{count} sockets",
-        lambda: sockets(sender) == count or None,
-        deadline_s=DEADLINE_S,
-        every_s=0.02,
-    )
-
-
-def test_worker_of_less_than_a_period_is_counted_when_it_was_met(
-    amphora: Amphora,
-    manager: tuple[Listener, str],
-    octavia: Opener,
-    start_haproxy: StartHaproxy,
-) -> None:
-    """After the signal of a reload the sender keeps the new worker, which the next one replaces."""
-    heard, entry = manager
-    haproxy = start_haproxy(1)
-    told = Told(heard, octavia)
-    amphora.configure([entry], interval="3600")
-    sender = amphora.start()
-    heard.next(deadline_s=DEADLINE_S)
-    amphora.systemd.hear_until("STATUS=heartbeat")
-    alone = sockets(sender)
-    haproxy.serve(2)
-    for number in (1, 2, 3):
-        haproxy.replace_worker()
-        sender.send_signal(signal.SIGHUP)
-        await_sockets(sender, alone + number)
-        haproxy.serve(3)
-    amphora.configure([entry], interval="0.4")
-    sender.send_signal(signal.SIGHUP)
-    told.await_sessions(haproxy, 11)
-    amphora.beats(3)
-    assert told.of(haproxy).count == 11
-    # All but the one that serves have been let go.
-    await_sockets(sender, alone)
-
-
-def test_signals_without_a_reload_leave_haproxy_room_for_others(
-    amphora: Amphora,
-    manager: tuple[Listener, str],
-    octavia: Opener,
-    start_haproxy: StartHaproxy,
-) -> None:
-    """However many signals come, a few connections are made, and closed by the next heartbeat."""
-    heard, entry = manager
-    haproxy = start_haproxy(1)
-    told = Told(heard, octavia)
-    amphora.configure([entry], interval="3600")
-    sender = amphora.start()
-    heard.next(deadline_s=DEADLINE_S)
-    amphora.systemd.hear_until("STATUS=heartbeat")
-    alone = sockets(sender)
-    for _ in range(20):
-        sender.send_signal(signal.SIGHUP)
-        waiting.until(
-            "the signal to be taken",
-            lambda: not pending(sender, signal.SIGHUP) or None,
-            deadline_s=DEADLINE_S,
-            every_s=0.01,
-        )
-    await_sockets(sender, alone + 4)
-    assert haproxy.await_worker()
-    haproxy.serve(2)
-    amphora.configure([entry], interval="0.4")
-    sender.send_signal(signal.SIGHUP)
-    told.await_sessions(haproxy, 2)
-    await_sockets(sender, alone)
-    amphora.beats(2)
-    assert told.of(haproxy).count == 2
-
-
-def pending(process: subprocess.Popen[bytes], number: signal.Signals) -> bool:
-    """Whether a signal was sent to a process that has not taken it yet."""
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    [mask] = [line.split()[1] for line in lines if line.startswith("ShdPnd:")]
-    return bool(int(mask, 16) & 1 << number - 1)
